@@ -1,0 +1,3 @@
+//! Segue, a sidecar that translates a storage cluster's inter-node link between releases.
+
+pub mod status;

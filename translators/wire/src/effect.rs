@@ -1,0 +1,144 @@
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{Loss, Release, Side, Verdict};
+
+/// What a session asks the relay to do. Effects are ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send these bytes to this side.
+    Send(Side, Bytes),
+    /// The wire told a side's release.
+    Learned(Side, Release),
+    /// The verdict on this link, and the release that is spoken to the receiving store.
+    Decided { verdict: Verdict, from: Release, to: Release },
+    /// A message was rewritten under this rule.
+    Translated(&'static str),
+    /// Content was left out.
+    Lost(Loss),
+    /// The receiving store's stream position is now this much ahead of the sender's, in bytes.
+    Shift(i64),
+    /// The session waits for an [`Answer`].
+    Ask(Question),
+    /// Remember this state of a stream: what follows relies on it.
+    Save(StreamKey, Bytes),
+    /// The saved state of this stream is no longer true.
+    Forget(StreamKey),
+    /// From here on the bytes of both sides pass unchanged, for good.
+    Splice,
+}
+
+/// What a session cannot know by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Which release stands at the other end of this side? `listening_port` and `address` are what
+    /// the side announced about itself.
+    Release { side: Side, listening_port: Option<u16>, address: Option<String> },
+    /// Is there a saved state of this stream? The peer is filled in by the relay.
+    Stream(StreamKey),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The release, if it can be had, and the name of the peer at that side, if it has one.
+    Release {
+        side: Side,
+        release: Option<Release>,
+        peer: Option<PeerName>,
+    },
+    Stream(Option<Bytes>),
+}
+
+/// The configured name of a peer.
+pub type PeerName = Arc<str>;
+
+/// Names a saved stream state: which stream, and who follows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamKey {
+    pub stream: String,
+    pub follower: String,
+}
+
+/// The effects of one call, in order. Small sends to one side are joined.
+#[derive(Debug, Default)]
+pub struct Effects {
+    list: Vec<Effect>,
+    tail: BytesMut,
+    tail_side: Option<Side>,
+}
+
+/// Larger sends keep their own buffer, smaller ones are copied together.
+const JOIN_BYTES_MAX: usize = 4 << 10;
+
+impl Effects {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn push(&mut self, effect: Effect) {
+        self.close_tail();
+        self.list.push(effect);
+    }
+
+    pub fn send(&mut self, to: Side, bytes: Bytes) {
+        if bytes.len() <= JOIN_BYTES_MAX {
+            self.send_slice(to, &bytes);
+        } else {
+            self.push(Effect::Send(to, bytes));
+        }
+    }
+
+    pub fn send_slice(&mut self, to: Side, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.buffer(to).extend_from_slice(bytes);
+        }
+    }
+
+    /// The open buffer towards a side: what is appended to it is sent in its place in the order.
+    pub fn buffer(&mut self, to: Side) -> &mut BytesMut {
+        if self.tail_side != Some(to) {
+            self.close_tail();
+            self.tail_side = Some(to);
+        }
+        &mut self.tail
+    }
+
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Effect> {
+        self.close_tail();
+        self.list.drain(..)
+    }
+
+    fn close_tail(&mut self) {
+        if let Some(side) = self.tail_side.take()
+            && !self.tail.is_empty()
+        {
+            self.list.push(Effect::Send(side, self.tail.split().freeze()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_sends_join_and_order_is_kept() {
+        let mut effects = Effects::new();
+        effects.send_slice(Side::Dialer, b"a");
+        effects.send(Side::Dialer, Bytes::from_static(b"b"));
+        effects.push(Effect::Shift(1));
+        effects.send_slice(Side::Listener, b"c");
+        effects.send_slice(Side::Dialer, b"d");
+        assert_eq!(
+            effects.drain().collect::<Vec<_>>(),
+            [
+                Effect::Send(Side::Dialer, Bytes::from_static(b"ab")),
+                Effect::Shift(1),
+                Effect::Send(Side::Listener, Bytes::from_static(b"c")),
+                Effect::Send(Side::Dialer, Bytes::from_static(b"d")),
+            ]
+        );
+    }
+}

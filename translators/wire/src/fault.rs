@@ -1,0 +1,73 @@
+use crate::{Loss, Release, Side};
+
+/// Why a session ended a link: what happened, which side sent the bytes, and where in its stream.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} ({side}, byte {position})")]
+pub struct Fault {
+    pub kind: FaultKind,
+    /// The side whose bytes were at fault.
+    pub side: Side,
+    /// How many bytes of that side had been consumed.
+    pub position: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FaultKind {
+    /// Segue will not let this link be: nothing is wrong with the bytes.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// The bytes are not of this protocol, or damaged.
+    #[error("malformed {what}: {detail}")]
+    Malformed { what: &'static str, detail: String },
+    /// A unit is larger than a limit allows.
+    #[error("{what} is larger than {limit} = {max} bytes")]
+    TooLarge { what: &'static str, limit: &'static str, max: usize },
+    /// The stream ended inside a unit.
+    #[error("the stream ended inside {what}")]
+    Truncated { what: &'static str },
+    /// The snapshot's own checksum does not match its content.
+    #[error("snapshot checksum mismatch: computed {computed:#018x}, sent {sent:#018x}")]
+    Checksum { computed: u64, sent: u64 },
+}
+
+impl FaultKind {
+    /// Stable name, used as a metric label.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.label(),
+            Self::Malformed { .. } => "malformed",
+            Self::TooLarge { .. } => "too-large",
+            Self::Truncated { .. } => "truncated",
+            Self::Checksum { .. } => "checksum",
+        }
+    }
+}
+
+/// Why Segue will not let a link be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error(
+        "the release of the {side} is not known: it announced none, answered no probe, and has no `release` in the config"
+    )]
+    UnknownRelease { side: Side },
+    #[error("no translation from {from} to {to}")]
+    UnsupportedPair { from: Release, to: Release },
+    #[error("loss = \"refuse\" and {to} cannot represent {loss}")]
+    Loss { to: Release, loss: Loss },
+    #[error("the replica does not announce `{capability}`")]
+    MissingCapability { capability: &'static str },
+}
+
+impl Refusal {
+    /// Stable name, used as a metric label.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::UnknownRelease { .. } => "unknown-release",
+            Self::UnsupportedPair { .. } => "unsupported-pair",
+            Self::Loss { .. } => "loss",
+            Self::MissingCapability { .. } => "missing-capability",
+        }
+    }
+}

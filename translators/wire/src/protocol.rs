@@ -1,0 +1,86 @@
+use bytes::BytesMut;
+
+use crate::{Answer, Effects, Fault, Limits, LossPolicy, PeerName, Refusal, Release, Side, Verdict};
+
+/// A store's inter-node protocol, in all its releases.
+pub trait Protocol: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    /// Every release known by name.
+    fn releases(&self) -> &[Release];
+
+    /// The release that a running store means by its own version text (`8.0.6`), if it is known or
+    /// at least well-formed: an unknown release still links with itself.
+    fn recognize(&self, store: &str, version: &str) -> Option<Release>;
+
+    /// What lies between two releases, from the one that sends to the one that receives.
+    fn verdict(&self, from: &Release, to: &Release) -> Verdict;
+
+    /// Opens a session for one connection.
+    fn open(&self, hints: Hints, limits: Limits) -> Box<dyn Session>;
+}
+
+/// One connection, both directions: acknowledgements and handshakes couple them.
+///
+/// What a session promises:
+/// * the same bytes give the same effects, however they are cut into calls;
+/// * it holds no more than [`Limits`] allows, whatever the peer sends;
+/// * after a [`Fault`] it is not called again;
+/// * an [`crate::Effect::Ask`] is the last effect of its call; until the answer comes, [`Session::feed`]
+///   consumes nothing.
+pub trait Session: Send {
+    /// Takes what it can from the front of `input`, which came from `from`.
+    fn feed(&mut self, from: Side, input: &mut BytesMut, out: &mut Effects) -> Result<Flow, Fault>;
+
+    /// The answer to the last [`crate::Effect::Ask`].
+    fn answer(&mut self, answer: Answer, out: &mut Effects) -> Result<(), Fault>;
+
+    /// The link is over, on whatever side and for whatever reason: save what the next one needs.
+    fn finish(&mut self, out: &mut Effects);
+}
+
+/// Whether more bytes of a side are of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Read on.
+    More,
+    /// Read no more of this side until the other side has moved.
+    Hold,
+}
+
+/// What is known before the first byte. The wire outranks all of it: an upgrade changes what stands
+/// at an address.
+#[derive(Clone, Debug)]
+pub struct Hints {
+    pub mode: Mode,
+    pub on_loss: LossPolicy,
+    /// Who dialled, where the link's configuration or address tells.
+    pub dialer: Option<PeerName>,
+    /// Whom the dialer reaches, where that is not the own store.
+    pub listener: Option<PeerName>,
+    /// A recent refusal of the same peer that would only repeat itself now.
+    pub refuse_early: Option<Refusal>,
+    /// Random bytes from the relay: translators have no randomness of their own.
+    pub nonce: [u8; 20],
+}
+
+/// How the sidecar translates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Towards each peer, what that peer's release understands.
+    Auto,
+    /// Not at all: bytes pass unchanged.
+    Off,
+    /// What this release understands, or the peer's own where that is older.
+    Pin(Release),
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Off => f.write_str("off"),
+            Self::Pin(release) => release.fmt(f),
+        }
+    }
+}
