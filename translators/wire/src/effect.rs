@@ -2,23 +2,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::{Loss, Release, Side, Verdict};
+use crate::{Loss, Refusal, Release, Side, Verdict};
 
-/// What a session asks the relay to do. Effects are ordered.
+/// What a session asks the relay to do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Send these bytes to this side.
     Send(Side, Bytes),
-    /// The wire told a side's release.
-    Learned(Side, Release),
-    /// The verdict on this link, and the release that is spoken to the receiving store.
-    Decided { verdict: Verdict, from: Release, to: Release },
-    /// A message was rewritten under this rule.
-    Translated(&'static str),
-    /// Content was left out.
-    Lost(Loss),
-    /// The receiving store's stream position is now this much ahead of the sender's, in bytes.
-    Shift(i64),
     /// The session waits for an [`Answer`].
     Ask(Question),
     /// Remember this state of a stream: what follows relies on it.
@@ -29,28 +19,54 @@ pub enum Effect {
     Splice,
 }
 
+/// What a session has to say of itself, for the status, the metrics and the reports. Notes keep their
+/// own order, but none among the effects: nothing waits for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The wire told a side's release.
+    Learned(Side, Release),
+    /// The verdict on this link, and the release that is spoken to the receiving store.
+    Decided { verdict: Verdict, target: Option<Release> },
+    /// A message was rewritten under this rule.
+    Translated(&'static str),
+    /// Content was left out.
+    Lost(Loss),
+    /// The receiving store's stream position is now this much ahead of the sender's, in bytes.
+    Shift(i64),
+}
+
 /// What a session cannot know by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// Which release stands at the other end of this side? `listening_port` and `address` are what
-    /// the side announced about itself.
-    Release { side: Side, listening_port: Option<u16>, address: Option<String> },
-    /// Is there a saved state of this stream? The peer is filled in by the relay.
-    Stream(StreamKey),
+    /// Who stands at the two ends? What the dialer announced about itself may tell.
+    Ends { listening_port: Option<u16>, address: Option<String> },
+    /// What was saved about this stream, for the store at each end?
+    Stream(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The release, if it can be had, and the name of the peer at that side, if it has one.
-    Release {
-        side: Side,
-        release: Option<Release>,
-        peer: Option<PeerName>,
+    /// A release is `None` where it can't be had; a name always is one, stable over reconnects.
+    /// `refuse_early`: a recent refusal of this dialer, which would only repeat itself now.
+    Ends {
+        dialer: End,
+        listener: End,
+        refuse_early: Option<Refusal>,
     },
-    Stream(Option<Bytes>),
+    Stream {
+        dialer: Option<Bytes>,
+        listener: Option<Bytes>,
+    },
 }
 
-/// The configured name of a peer.
+/// The store at one end of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    pub name: PeerName,
+    pub release: Option<Release>,
+}
+
+/// The configured name of a node, or where it has none its address.
 pub type PeerName = Arc<str>;
 
 /// Names a saved stream state: which stream, and who follows it.
@@ -60,10 +76,11 @@ pub struct StreamKey {
     pub follower: String,
 }
 
-/// The effects of one call, in order. Small sends to one side are joined.
+/// The effects and notes of one call. Small sends to one side are joined.
 #[derive(Debug, Default)]
 pub struct Effects {
     list: Vec<Effect>,
+    notes: Vec<Note>,
     tail: BytesMut,
     tail_side: Option<Side>,
 }
@@ -80,6 +97,10 @@ impl Effects {
     pub fn push(&mut self, effect: Effect) {
         self.close_tail();
         self.list.push(effect);
+    }
+
+    pub fn note(&mut self, note: Note) {
+        self.notes.push(note);
     }
 
     pub fn send(&mut self, to: Side, bytes: Bytes) {
@@ -110,6 +131,10 @@ impl Effects {
         self.list.drain(..)
     }
 
+    pub fn drain_notes(&mut self) -> std::vec::Drain<'_, Note> {
+        self.notes.drain(..)
+    }
+
     fn close_tail(&mut self) {
         if let Some(side) = self.tail_side.take()
             && !self.tail.is_empty()
@@ -128,14 +153,14 @@ mod tests {
         let mut effects = Effects::new();
         effects.send_slice(Side::Dialer, b"a");
         effects.send(Side::Dialer, Bytes::from_static(b"b"));
-        effects.push(Effect::Shift(1));
+        effects.push(Effect::Splice);
         effects.send_slice(Side::Listener, b"c");
         effects.send_slice(Side::Dialer, b"d");
         assert_eq!(
             effects.drain().collect::<Vec<_>>(),
             [
                 Effect::Send(Side::Dialer, Bytes::from_static(b"ab")),
-                Effect::Shift(1),
+                Effect::Splice,
                 Effect::Send(Side::Listener, Bytes::from_static(b"c")),
                 Effect::Send(Side::Dialer, Bytes::from_static(b"d")),
             ]

@@ -54,9 +54,15 @@ pub enum Refusal {
     #[error("no translation from {from} to {to}")]
     UnsupportedPair { from: Release, to: Release },
     #[error("loss = \"refuse\" and {to} cannot represent {loss}")]
-    Loss { to: Release, loss: Loss },
-    #[error("the replica does not announce `{capability}`")]
+    Loss { to: Release, loss: Box<Loss> },
+    #[error(
+        "the dialer does not announce `{capability}`, without which a rewritten snapshot can't be sent to it"
+    )]
     MissingCapability { capability: &'static str },
+    #[error(
+        "the stores' stream offsets are not the same count (a translation shifted them): this needs a full sync, not a hand-over"
+    )]
+    ShiftedOffsets,
 }
 
 impl Refusal {
@@ -68,6 +74,7 @@ impl Refusal {
             Self::UnsupportedPair { .. } => "unsupported-pair",
             Self::Loss { .. } => "loss",
             Self::MissingCapability { .. } => "missing-capability",
+            Self::ShiftedOffsets => "shifted-offsets",
         }
     }
 }

@@ -8,7 +8,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`protocol`] | [`Protocol`] and [`Session`], the two traits that a translator implements |
-//! | [`effect`] | [`Effect`], [`Effects`]: what a session asks the relay to do, in order |
+//! | [`effect`] | [`Effect`], [`Note`], [`Effects`]: what a session asks the relay to do, and what it says of itself |
 //! | [`release`] | [`Release`], [`Verdict`]: who speaks what, and what lies between |
 //! | [`loss`] | [`Loss`]: content that the older release cannot represent |
 //! | [`fault`] | [`Fault`]: why a link ends |
@@ -21,7 +21,7 @@ pub mod loss;
 pub mod protocol;
 pub mod release;
 
-pub use effect::{Answer, Effect, Effects, PeerName, Question, StreamKey};
+pub use effect::{Answer, Effect, Effects, End, Note, PeerName, Question, StreamKey};
 pub use fault::{Fault, FaultKind, Refusal};
 pub use limits::Limits;
 pub use loss::{Grade, Loss, LossPolicy};

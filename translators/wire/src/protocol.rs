@@ -1,6 +1,6 @@
 use bytes::BytesMut;
 
-use crate::{Answer, Effects, Fault, Limits, LossPolicy, PeerName, Refusal, Release, Side, Verdict};
+use crate::{Answer, Effects, Fault, Limits, LossPolicy, Release, Side, Verdict};
 
 /// A store's inter-node protocol, in all its releases.
 pub trait Protocol: Send + Sync {
@@ -54,12 +54,6 @@ pub enum Flow {
 pub struct Hints {
     pub mode: Mode,
     pub on_loss: LossPolicy,
-    /// Who dialled, where the link's configuration or address tells.
-    pub dialer: Option<PeerName>,
-    /// Whom the dialer reaches, where that is not the own store.
-    pub listener: Option<PeerName>,
-    /// A recent refusal of the same peer that would only repeat itself now.
-    pub refuse_early: Option<Refusal>,
     /// Random bytes from the relay: translators have no randomness of their own.
     pub nonce: [u8; 20],
 }
