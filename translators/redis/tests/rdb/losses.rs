@@ -1,0 +1,167 @@
+//! What an older release cannot represent is named, and goes as a whole or not at all.
+
+use segue_redis::rdb::Target;
+use segue_wire::{FaultKind, Grade, Limits, Loss, LossPolicy, Refusal};
+
+use crate::support::{listpack, rewrite, rewrite_in, snapshot, string, target, unsigned};
+
+const BEFORE: &[u8] = b"\x00\x06before\x01v";
+const AFTER: &[u8] = b"\x00\x05after\x01v";
+/// Expires, and has been idle and used.
+const ATTRIBUTES: &[u8] = b"\xfc\x00\x01\x02\x03\x04\x05\x06\x07\xf8\x05\xf9\x07";
+const FIELD_TTL: u64 = 1_900_000_000_000;
+
+fn data(kind: &'static str, what: &str, key: Option<&[u8]>) -> Loss {
+    Loss { kind, grade: Grade::Data, what: what.to_owned(), key: key.map(<[u8]>::to_vec), db: 2 }
+}
+
+/// The item among others is a loss: degraded, it becomes `instead`; refused, nothing of it comes out.
+fn check(item: &[u8], version: u16, loss: &Loss, instead: &[u8]) {
+    let select: &[u8] = b"\xfe\x02";
+    let source = snapshot(12, &[select, BEFORE, item, AFTER]);
+    let degraded = rewrite(&source, version, LossPolicy::Degrade);
+    assert_eq!(degraded.losses, std::slice::from_ref(loss));
+    assert_eq!(degraded.result, Ok(()));
+    assert_eq!(degraded.out, snapshot(version, &[select, BEFORE, instead, AFTER]));
+
+    for cut in [1, source.len()] {
+        let refused = rewrite_in(source.chunks(cut), target(version), LossPolicy::Refuse, Limits::default());
+        let to = target(version).release;
+        assert_eq!(
+            refused.result,
+            Err(FaultKind::Refused(Refusal::Loss { to, loss: Box::new(loss.clone()) }))
+        );
+        let kept = unsigned(version, &[select, BEFORE]);
+        assert_eq!(refused.out, kept[..kept.len() - 1], "nothing of the item, cut {cut}");
+    }
+}
+
+/// The id of a module by its name, encoding version 1.
+fn module_id(name: &[u8; 9]) -> Vec<u8> {
+    let id = name.iter().fold(0u64, |id, byte| id << 6 | u64::from(byte - b'a' + 26)) << 10 | 1;
+    [&[0x81], &id.to_be_bytes()[..]].concat()
+}
+
+/// One value of each kind, then the end.
+const MODULE_VALUES: &[u8] = b"\x01\x05\x02\x41\x00\x03abcd\x04abcdefgh\x05\x03str\x00";
+
+#[test]
+fn module_values_go_with_their_attributes() {
+    for (name, kind, what) in [
+        (b"vectorset", "vector-set", "vector set"),
+        (b"something", "module-type", "value of module type something"),
+    ] {
+        let item = [ATTRIBUTES, b"\x07\x03key", &module_id(name), MODULE_VALUES].concat();
+        check(&item, 12, &data(kind, what, Some(b"key")), b"");
+        check(&item, 9, &data(kind, what, Some(b"key")), b"");
+    }
+}
+
+#[test]
+fn a_module_that_the_target_has_stays() {
+    let item = [ATTRIBUTES, b"\x07\x03key", &module_id(b"vectorset"), MODULE_VALUES].concat();
+    let aux = [b"\xf7", &module_id(b"vectorset")[..], b"\x02\x02", MODULE_VALUES].concat();
+    let source = snapshot(12, &[&aux, BEFORE, &item, AFTER]);
+    let with = Target { modules: &["vectorset"], ..target(12) };
+    for cut in [1, source.len()] {
+        let outcome = rewrite_in(source.chunks(cut), with.clone(), LossPolicy::Refuse, Limits::default());
+        assert_eq!((outcome.result, &outcome.out), (Ok(()), &source));
+    }
+}
+
+#[test]
+fn what_modules_save_beside_the_keys() {
+    let item = [b"\xf7", &module_id(b"something")[..], b"\x02\x02", MODULE_VALUES].concat();
+    check(&item, 12, &data("module-aux", "data of module something", None), b"");
+}
+
+#[test]
+fn function_libraries() {
+    let item = [&b"\xf5"[..], &string(b"#!lua name=mylib\nredis.register_function()")].concat();
+    check(&item, 9, &data("function-library", "library mylib", None), b"");
+    assert_eq!(rewrite(&snapshot(12, &[&item]), 10, LossPolicy::Refuse).out, snapshot(10, &[&item]));
+}
+
+#[test]
+fn field_ttls_of_a_packed_hash() {
+    // Fields and values as texts; a TTL as Redis has it, an i64, or 0.
+    let triple = |ttl: u64| {
+        let mut list = listpack(&[b"f", b"v", b"g", b"w"]);
+        let at = 6 + 6;
+        let ttl_entry = [&[0xf4], &ttl.to_le_bytes()[..], &[9]].concat();
+        list.splice(at..at, ttl_entry);
+        let end = list.len() - 1;
+        list.splice(end..end, [0, 1]);
+        let total = (list.len() as u32).to_le_bytes();
+        list[..4].copy_from_slice(&total);
+        list[4] = 6;
+        string(&list)
+    };
+    let item = |ttl: u64| [ATTRIBUTES, b"\x19\x01h", &ttl.to_le_bytes(), &triple(ttl)].concat();
+    let hash = [ATTRIBUTES, b"\x04\x01h\x02\x01f\x01v\x01g\x01w"].concat();
+    check(&item(FIELD_TTL), 9, &data("hash-field-ttl", "field TTLs of a hash", Some(b"h")), &hash);
+    check(&item(FIELD_TTL), 11, &data("hash-field-ttl", "field TTLs of a hash", Some(b"h")), &hash);
+
+    let none = [ATTRIBUTES, b"\x19\x01h", &0u64.to_le_bytes(), &string(&listpack_without_ttl())].concat();
+    let outcome = rewrite(&snapshot(12, &[&none]), 11, LossPolicy::Refuse);
+    assert_eq!((outcome.result, outcome.losses), (Ok(()), vec![]), "no field has a TTL");
+    assert_eq!(outcome.out, snapshot(11, &[ATTRIBUTES, b"\x04\x01h\x01\x01f\x01v"]));
+}
+
+fn listpack_without_ttl() -> Vec<u8> {
+    let mut list = listpack(&[b"f", b"v"]);
+    let end = list.len() - 1;
+    list.splice(end..end, [0, 1]);
+    list[0] += 2;
+    list[4] = 3;
+    list
+}
+
+#[test]
+fn field_ttls_of_a_table() {
+    let item = |min: u64, ttl: u8| {
+        [ATTRIBUTES, b"\x18\x01h", &min.to_le_bytes(), b"\x02\x00\x01f\x01v", &[ttl], b"\x01g\x01w"].concat()
+    };
+    let hash = [ATTRIBUTES, b"\x04\x01h\x02\x01f\x01v\x01g\x01w"].concat();
+    let loss = data("hash-field-ttl", "field TTLs of a hash", Some(b"h"));
+    check(&item(FIELD_TTL, 1), 11, &loss, &hash);
+    check(&item(FIELD_TTL, 1), 9, &loss, &hash);
+}
+
+#[test]
+fn a_slot_is_only_a_hint() {
+    let slot: &[u8] = b"\xf4\x05\x01\x00";
+    let source = snapshot(12, &[BEFORE, slot, AFTER]);
+    let outcome = rewrite(&source, 11, LossPolicy::Refuse);
+    assert_eq!((outcome.result, outcome.losses), (Ok(()), vec![]));
+    assert_eq!(outcome.out, snapshot(11, &[BEFORE, AFTER]));
+    assert_eq!(rewrite(&source, 12, LossPolicy::Refuse).out, source);
+}
+
+/// A stream without nodes: length, last ID, first ID, max-deleted-id, entries-added, groups.
+fn stream(max_deleted: u8, added: u8, groups: &[u8]) -> Vec<u8> {
+    [&[0x15, 1, b's', 0, 4, 9, 0, 1, 0, max_deleted, 0, added], groups].concat()
+}
+
+#[test]
+fn stream_counters_are_lost_only_where_they_say_something() {
+    let kinds = |item: &[u8], version| -> Vec<&'static str> {
+        let outcome = rewrite(&snapshot(12, &[item]), version, LossPolicy::Refuse);
+        assert_eq!(outcome.result, Ok(()), "bookkeeping is never refused");
+        outcome.losses.iter().map(|loss| loss.kind).collect()
+    };
+    let none: &[&str] = &[];
+    assert_eq!(kinds(&stream(0, 4, &[0]), 9), none);
+    assert_eq!(kinds(&stream(3, 4, &[0]), 9), ["stream-counters"]);
+    assert_eq!(kinds(&stream(0, 5, &[0]), 9), ["stream-counters"]);
+    assert_eq!(kinds(&stream(3, 5, &[0]), 10), none);
+    // A group g with a consumer c, nothing pending.
+    let group = [b"\x01\x01g\x09\x00\x04\x00\x01\x01c", &[7; 8][..], &[8; 8], b"\x00"].concat();
+    assert_eq!(kinds(&stream(0, 4, &group), 10), ["stream-consumer-active-time"]);
+    assert_eq!(kinds(&stream(3, 4, &group), 9), ["stream-counters", "stream-consumer-active-time"]);
+    assert_eq!(kinds(&stream(3, 4, &group), 11), none);
+
+    let to_9 = rewrite(&snapshot(12, &[&stream(3, 4, &group)]), 9, LossPolicy::Refuse).out;
+    let older = [b"\x0f\x01s\x00\x04\x09\x00\x01\x01g\x09\x00\x00\x01\x01c", &[7; 8][..], b"\x00"].concat();
+    assert_eq!(to_9, snapshot(9, &[&older]), "the seen-time stays");
+}
