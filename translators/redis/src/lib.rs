@@ -1,1 +1,58 @@
+//! The Redis replication link between releases.
+//!
+//! # Layout
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`releases`] | the releases by name, their order, the verdict on a pair |
+//! | `session` | one link: the phases from handshake to stream |
+//! | `handshake` | what a replica says before its `PSYNC`, and the decision it leads to |
+//! | `snapshot` | the snapshot's envelope on the wire |
+//! | [`rdb`] | the snapshot itself, rewritten as a stream |
+//! | `stream` | the command stream: rewritten, padded, accounted |
+//! | [`rules`] | which command forms an older release does not understand, and what says the same |
+//! | `offsets` | replica offsets and master offsets |
+//! | `saved` | what is kept of a stream between two links |
+//! | `resp` | commands on the wire |
+//!
+//! Formats: the Redis serialization protocol, `replication.c` and `rdb.c` of the releases 5.0 to 8.0, and
+//! what their servers were seen to send.
+
+mod handshake;
+mod offsets;
 pub mod rdb;
+pub mod releases;
+mod resp;
+pub mod rules;
+mod saved;
+mod session;
+mod snapshot;
+mod stream;
+
+use segue_wire::{Hints, Limits, Protocol, Release, Session, Verdict};
+
+/// The protocol `redis`.
+#[derive(Debug, Default)]
+pub struct Redis;
+
+impl Protocol for Redis {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn releases(&self) -> &[Release] {
+        &releases::RELEASES
+    }
+
+    fn recognize(&self, store: &str, version: &str) -> Option<Release> {
+        releases::recognize(store, version)
+    }
+
+    fn verdict(&self, from: &Release, to: &Release) -> Verdict {
+        releases::verdict(from, to)
+    }
+
+    fn open(&self, hints: Hints, limits: Limits) -> Box<dyn Session> {
+        Box::new(session::RedisSession::new(hints, limits))
+    }
+}

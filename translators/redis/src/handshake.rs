@@ -1,0 +1,231 @@
+//! What a replica says before its `PSYNC`, and what Segue makes of it.
+//!
+//! Replica to master, all releases: `PING`, [`AUTH …`], `REPLCONF listening-port P`,
+//! [`REPLCONF ip-address A`], `REPLCONF capa eof capa psync2 …`, [`REPLCONF version V`], `PSYNC id off`.
+//! Master to replica: one line for each.
+
+use bytes::{Bytes, BytesMut};
+use segue_wire::{End, Hints, Mode, Refusal, Release, Side, Verdict};
+
+use crate::{
+    releases::{self, Pair},
+    resp::{self, Command},
+};
+
+/// What stands at the front of a dialer's stream.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It belongs to the handshake and gets one line in answer.
+    Step,
+    /// `REPLCONF …`: likewise.
+    Replconf,
+    /// `PSYNC id offset [FAILOVER]`.
+    Psync,
+    /// `SYNC`, of old.
+    Sync,
+    /// A client of the store, not a replica.
+    Client,
+}
+
+pub fn kind(name: &[u8]) -> Kind {
+    match &*name.to_ascii_uppercase() {
+        b"PING" | b"AUTH" => Kind::Step,
+        b"REPLCONF" => Kind::Replconf,
+        b"PSYNC" => Kind::Psync,
+        b"SYNC" => Kind::Sync,
+        _ => Kind::Client,
+    }
+}
+
+/// What a replica announced of itself.
+#[derive(Debug, Default)]
+pub struct Announced {
+    pub listening_port: Option<u16>,
+    pub address: Option<String>,
+    /// It can take a snapshot of unknown length.
+    pub eof: bool,
+    /// Valkey says its version; Redis does not.
+    pub version: Option<String>,
+}
+
+/// Capabilities that move the snapshot to a second connection, where Segue could not follow it.
+const SECOND_CONNECTION: [&[u8]; 2] = [b"rdb-channel-repl", b"dual-channel"];
+
+impl Announced {
+    pub fn learn(&mut self, replconf: &Command) {
+        for (option, value) in options(replconf) {
+            let text = || std::str::from_utf8(value).ok();
+            match &*option.to_ascii_lowercase() {
+                b"listening-port" => self.listening_port = text().and_then(|port| port.parse().ok()),
+                b"ip-address" => self.address = text().map(str::to_owned),
+                b"capa" if value.eq_ignore_ascii_case(b"eof") => self.eof = true,
+                b"version" => self.version = text().map(str::to_owned),
+                _ => {}
+            }
+        }
+    }
+
+    pub fn release(&self) -> Option<Release> {
+        releases::recognize("valkey", self.version.as_deref()?)
+    }
+}
+
+pub fn has_capabilities(replconf: &Command) -> bool {
+    options(replconf).any(|(option, _)| option.eq_ignore_ascii_case(b"capa"))
+}
+
+/// The command without capabilities that a rewritten link can't have; `None` if it has none of them.
+pub fn on_one_connection(replconf: &Command) -> Option<Bytes> {
+    let unwanted = |option: &Bytes, value: &Bytes| {
+        option.eq_ignore_ascii_case(b"capa")
+            && SECOND_CONNECTION.iter().any(|c| value.eq_ignore_ascii_case(c))
+    };
+    if !options(replconf).any(|(option, value)| unwanted(option, value)) {
+        return None;
+    }
+    let mut kept: Vec<&[u8]> = vec![b"REPLCONF"];
+    for (option, value) in options(replconf).filter(|(option, value)| !unwanted(option, value)) {
+        kept.extend([option.as_ref(), value.as_ref()]);
+    }
+    if kept.len() == 1 {
+        kept.extend([&b"capa"[..], b"psync2"]);
+    }
+    let mut out = BytesMut::new();
+    resp::write(&mut out, &kept);
+    Some(out.freeze())
+}
+
+fn options(replconf: &Command) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+    replconf.get(1..).unwrap_or_default().chunks_exact(2).filter_map(|pair| match pair {
+        [option, value] => Some((option, value)),
+        _ => None,
+    })
+}
+
+/// `PSYNC ? -1` or `PSYNC <replid> <offset>`, with an optional `FAILOVER`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Psync {
+    /// The stream that the replica follows, and the offset of the last byte it has of it.
+    pub resume: Option<(String, u64)>,
+    /// The dialer, a master, hands over to the listener.
+    pub failover: bool,
+}
+
+impl Psync {
+    pub fn parse(psync: &Command) -> Self {
+        let id = psync.get(1).and_then(|id| std::str::from_utf8(id).ok()).filter(|id| *id != "?");
+        let next = psync.get(2).and_then(|offset| resp::integer(offset));
+        // The command names the first byte that is wanted.
+        let offset = next.and_then(|next| u64::try_from(next.checked_sub(1)?).ok());
+        Self {
+            resume: id.map(str::to_owned).zip(offset),
+            failover: psync.get(3).is_some_and(|word| word.eq_ignore_ascii_case(b"FAILOVER")),
+        }
+    }
+
+    pub fn write(stream: &str, offset: u64, failover: bool) -> Bytes {
+        let next = offset.wrapping_add(1).to_string();
+        let mut words = vec!["PSYNC", stream, &next];
+        if failover {
+            words.push("FAILOVER");
+        }
+        let mut out = BytesMut::new();
+        resp::write(&mut out, &words);
+        out.freeze()
+    }
+
+    pub fn write_full() -> Bytes {
+        let mut out = BytesMut::new();
+        resp::write(&mut out, &["PSYNC", "?", "-1"]);
+        out.freeze()
+    }
+}
+
+/// What is done with a link, and the release that is spoken to the replica.
+#[derive(Debug)]
+pub struct Decision {
+    pub verdict: Verdict,
+    pub target: Option<Release>,
+    /// There where the verdict is to rewrite.
+    pub pair: Option<Pair>,
+}
+
+/// `listener` is the master, `dialer` the replica.
+pub fn decide(hints: &Hints, dialer: &End, listener: &End) -> Decision {
+    let refuse = |refusal| Decision { verdict: Verdict::Refuse(refusal), target: None, pair: None };
+    if hints.mode == Mode::Off {
+        return Decision { verdict: Verdict::Same, target: dialer.release.clone(), pair: None };
+    }
+    let Some(from) = &listener.release else {
+        return refuse(Refusal::UnknownRelease { side: Side::Listener });
+    };
+    let Some(to) = &dialer.release else {
+        return refuse(Refusal::UnknownRelease { side: Side::Dialer });
+    };
+    let target = match &hints.mode {
+        Mode::Pin(pin) => releases::older(pin, to),
+        Mode::Auto | Mode::Off => Some(to),
+    };
+    let Some(target) = target else {
+        return refuse(Refusal::UnsupportedPair { from: from.clone(), to: to.clone() });
+    };
+    let verdict = releases::verdict(from, target);
+    let pair = (verdict == Verdict::Rewrite).then(|| Pair::new(from, target)).flatten();
+    Decision { verdict, target: Some(target.clone()), pair }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(words: &[&str]) -> Command {
+        words.iter().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect()
+    }
+
+    #[test]
+    fn psync_names_the_next_byte() {
+        let psync = Psync::parse(&command(&["PSYNC", "abc", "11"]));
+        assert_eq!(psync, Psync { resume: Some(("abc".into(), 10)), failover: false });
+        assert_eq!(&Psync::write("abc", 10, false)[..], b"*3\r\n$5\r\nPSYNC\r\n$3\r\nabc\r\n$2\r\n11\r\n");
+        assert_eq!(Psync::parse(&command(&["PSYNC", "?", "-1"])).resume, None);
+        assert!(Psync::parse(&command(&["PSYNC", "abc", "1", "FAILOVER"])).failover);
+    }
+
+    #[test]
+    fn capabilities_for_a_second_connection_are_left_out() {
+        let replconf = command(&["REPLCONF", "capa", "eof", "capa", "psync2", "capa", "rdb-channel-repl"]);
+        let kept = on_one_connection(&replconf).unwrap();
+        assert_eq!(
+            &kept[..],
+            b"*5\r\n$8\r\nREPLCONF\r\n$4\r\ncapa\r\n$3\r\neof\r\n$4\r\ncapa\r\n$6\r\npsync2\r\n"
+        );
+        assert_eq!(on_one_connection(&command(&["REPLCONF", "capa", "eof"])), None);
+        assert!(on_one_connection(&command(&["REPLCONF", "capa", "dual-channel"])).is_some());
+    }
+
+    fn end(release: Option<&str>) -> End {
+        End { name: "x".into(), release: release.map(|release| release.parse().unwrap()) }
+    }
+
+    fn hints(mode: Mode) -> Hints {
+        Hints { mode, on_loss: segue_wire::LossPolicy::Refuse, nonce: [0; 20] }
+    }
+
+    #[test]
+    fn an_unknown_release_is_refused_and_never_guessed() {
+        let decision = decide(&hints(Mode::Auto), &end(None), &end(Some("redis-8.0.2")));
+        assert_eq!(decision.verdict, Verdict::Refuse(Refusal::UnknownRelease { side: Side::Dialer }));
+        let decision = decide(&hints(Mode::Auto), &end(Some("redis-6.0")), &end(None));
+        assert_eq!(decision.verdict, Verdict::Refuse(Refusal::UnknownRelease { side: Side::Listener }));
+        assert_eq!(decide(&hints(Mode::Off), &end(None), &end(None)).verdict, Verdict::Same);
+    }
+
+    #[test]
+    fn a_pin_is_spoken_to_all_but_older_peers() {
+        let pin = || hints(Mode::Pin("redis-6.0".parse().unwrap()));
+        let target =
+            |to| decide(&pin(), &end(Some(to)), &end(Some("redis-8.0.2"))).target.unwrap().to_string();
+        assert_eq!(target("redis-8.0.2"), "redis-6.0");
+        assert_eq!(target("redis-5.0"), "redis-5.0");
+    }
+}

@@ -1,0 +1,77 @@
+use bytes::Bytes;
+use segue_wire::FaultKind;
+
+use super::{Rewriting, eval, find_word, is_word, scripts};
+use crate::{
+    rdb::{self, Payload},
+    releases::Pair,
+    resp::Command,
+};
+
+pub fn has_condition(expire: &Command, _: &Pair) -> bool {
+    expire.len() > 3
+}
+
+pub fn drop_condition(expire: &Command, to: &mut Rewriting<'_>) {
+    to.say(expire.iter().take(3).cloned().collect());
+}
+
+pub fn has_sync(flush: &Command, _: &Pair) -> bool {
+    is_word(flush, 1, "SYNC")
+}
+
+pub fn drop_sync(flush: &Command, to: &mut Rewriting<'_>) {
+    to.say(flush.iter().take(1).cloned().collect());
+}
+
+/// Without `REPLACE` the destination did not exist on the master: replacing is the same.
+pub fn copy(copy: &Command, to: &mut Rewriting<'_>) {
+    let [_, source, destination, ..] = copy.as_slice() else { return };
+    let database = find_word(copy, 3, "DB").and_then(|at| copy.get(at + 1).cloned()).unwrap_or_default();
+    to.say(eval(scripts::COPY, &[source.clone(), destination.clone()], [database]));
+}
+
+/// `RESTORE key ttl payload [REPLACE] [ABSTTL] …`
+const PAYLOAD_AT: usize = 3;
+/// The type of module values: whether one loads is told by its module, not by its type.
+const MODULE_2: u8 = 7;
+
+pub fn has_newer_payload(restore: &Command, pair: &Pair) -> bool {
+    let Some(payload) = restore.get(PAYLOAD_AT) else { return false };
+    payload_version(payload).is_some_and(|version| version > pair.rdb.version)
+        || payload.first().is_some_and(|&kind| !pair.rdb.loads_type(kind))
+        || payload.first() == Some(&MODULE_2)
+}
+
+pub fn restore(restore: &Command, to: &mut Rewriting<'_>) {
+    let (Some(key), Some(payload)) = (restore.get(1), restore.get(PAYLOAD_AT)) else { return };
+    match rdb::rewrite_payload(payload, &to.pair.rdb, to.limits) {
+        Ok(Payload::Same) => say_restore(restore, payload.clone(), to),
+        Ok(Payload::Rewritten(rewritten, losses)) => {
+            for loss in losses {
+                to.lose(loss.kind, loss.what, Some(key));
+            }
+            say_restore(restore, Bytes::from(rewritten), to);
+        }
+        Ok(Payload::None(loss)) => to.lose(loss.kind, loss.what, Some(key)),
+        Err(FaultKind::TooLarge { what, limit, max }) => {
+            to.lose("restore-payload", format!("{what} is larger than {limit} = {max} bytes"), Some(key));
+        }
+        Err(fault) => to.lose("restore-payload", format!("a payload that can't be read: {fault}"), Some(key)),
+    }
+}
+
+/// The rewritten payload must not match the rule again, so it is said as a whole.
+fn say_restore(restore: &Command, payload: Bytes, to: &mut Rewriting<'_>) {
+    let mut said = restore.clone();
+    if let Some(argument) = said.get_mut(PAYLOAD_AT) {
+        *argument = payload;
+    }
+    to.say_last(said);
+}
+
+/// The two bytes before a payload's checksum, little endian.
+pub fn payload_version(payload: &[u8]) -> Option<u16> {
+    let footer = payload.len().checked_sub(10)?;
+    Some(u16::from_le_bytes(payload.get(footer..footer + 2)?.try_into().ok()?))
+}

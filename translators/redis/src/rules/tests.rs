@@ -1,0 +1,223 @@
+use std::collections::HashSet;
+
+use bytes::BytesMut;
+use segue_wire::{Limits, Release};
+
+use super::*;
+use crate::{releases::LINE_LEVELS, resp};
+
+fn rules(from: &str, to: &str) -> Rules {
+    let release = |name: &str| name.parse::<Release>().unwrap();
+    Rules::new(Pair::new(&release(from), &release(to)).unwrap())
+}
+
+fn command_of(text: &str) -> Command {
+    text.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect()
+}
+
+/// What an 8.0 master's command becomes for a release, as words; a script as its name.
+fn said(to: &str, text: &str) -> Vec<String> {
+    let rewritten = rules("redis-8.0.6", to).rewrite(command_of(text), &Limits::default());
+    let losses = rewritten.losses.iter().map(|lost| format!("!{}", lost.kind));
+    let commands = rewritten.commands.iter().map(|command| {
+        let words = command.iter().map(|word| match script_name(word) {
+            Some(name) => name.to_owned(),
+            None => String::from_utf8_lossy(word).into_owned(),
+        });
+        words.collect::<Vec<_>>().join(" ")
+    });
+    commands.chain(losses).collect()
+}
+
+fn script_name(word: &[u8]) -> Option<&'static str> {
+    [
+        (scripts::SET_KEEPTTL, "{SET_KEEPTTL}"),
+        (scripts::COPY, "{COPY}"),
+        (scripts::LMOVE, "{LMOVE}"),
+        (scripts::ZADD_GT_LT, "{ZADD_GT_LT}"),
+        (scripts::ZDIFFSTORE, "{ZDIFFSTORE}"),
+        (scripts::ZRANGESTORE, "{ZRANGESTORE}"),
+        (scripts::XTRIM_UP_TO, "{XTRIM_UP_TO}"),
+        (scripts::XCLAIM, "{XCLAIM}"),
+        (scripts::HSET_KEEPTTL, "{HSET_KEEPTTL}"),
+    ]
+    .into_iter()
+    .find_map(|(script, name)| (script.as_bytes() == word).then_some(name))
+}
+
+#[track_caller]
+fn check(to: &str, text: &str, expected: &[&str]) {
+    assert_eq!(said(to, text), expected, "{text} for {to}");
+}
+
+#[test]
+fn strings() {
+    check("redis-6.0", "SET k v PXAT 99", &["SET k v", "PEXPIREAT k 99"]);
+    check("redis-6.0", "SET k PXAT PXAT 99", &["SET k PXAT", "PEXPIREAT k 99"]);
+    check("redis-6.0", "set k v NX pxat 99", &["set k v NX", "PEXPIREAT k 99"]);
+    check("redis-6.2", "SET k v PXAT 99", &["SET k v PXAT 99"]);
+    check("redis-6.0", "SET k v KEEPTTL", &["SET k v KEEPTTL"]);
+    check("redis-5.0", "SET k v KEEPTTL", &["EVAL {SET_KEEPTTL} 1 k v"]);
+}
+
+#[test]
+fn keys() {
+    check("redis-6.2", "PEXPIREAT k 99 GT", &["PEXPIREAT k 99"]);
+    check("redis-7.0", "PEXPIREAT k 99 GT", &["PEXPIREAT k 99 GT"]);
+    check("redis-6.0", "COPY a b DB 5 REPLACE", &["EVAL {COPY} 2 a b 5"]);
+    check("redis-5.0", "COPY a b", &["EVAL {COPY} 2 a b "]);
+    check("redis-6.0", "FLUSHALL SYNC", &["FLUSHALL"]);
+    check("redis-6.0", "FLUSHDB ASYNC", &["FLUSHDB ASYNC"]);
+}
+
+#[test]
+fn lists() {
+    check("redis-6.0", "LPOP k 2", &["LTRIM k 2 -1"]);
+    check("redis-6.0", "RPOP k 2", &["LTRIM k 0 -3"]);
+    check("redis-6.0", "RPOP k", &["RPOP k"]);
+    check("redis-6.0", "LMOVE a b RIGHT LEFT", &["RPOPLPUSH a b"]);
+    check("redis-6.0", "LMOVE a b LEFT RIGHT", &["EVAL {LMOVE} 2 a b LPOP RPUSH"]);
+    check("redis-6.2", "LMOVE a b LEFT RIGHT", &["LMOVE a b LEFT RIGHT"]);
+}
+
+#[test]
+fn hashes() {
+    for to in ["redis-5.0", "redis-7.2"] {
+        check(to, "HSETEX k KEEPTTL FIELDS 1 f v", &["HSET k f v"]);
+        check(to, "HSETEX k FNX FIELDS 1 f v", &["HSET k f v"]);
+        check(to, "HSETEX k PXAT 99 FIELDS 2 f v g w", &["HSET k f v g w", "!hash-field-ttl"]);
+        check(to, "HPEXPIREAT k 99 FIELDS 1 f", &["!hash-field-ttl"]);
+        check(to, "HPERSIST k FIELDS 1 f", &[]);
+    }
+    check("redis-7.4", "HSETEX k KEEPTTL FIELDS 1 f v", &["EVAL {HSET_KEEPTTL} 1 k f v"]);
+    check("redis-7.4", "HSETEX k PXAT 99 FIELDS 1 f v", &["HSET k f v", "HPEXPIREAT k 99 FIELDS 1 f"]);
+    check("redis-7.4", "HGETDEL k FIELDS 2 f g", &["HDEL k f g"]);
+}
+
+#[test]
+fn sorted_sets_and_geo() {
+    check("redis-6.0", "ZADD k GT 5 a", &["EVAL {ZADD_GT_LT} 1 k GT 0 0 5 a"]);
+    check("redis-6.0", "ZADD k XX LT CH INCR 5 a", &["EVAL {ZADD_GT_LT} 1 k LT 1 1 5 a"]);
+    check("redis-6.0", "ZADD k NX CH 5 GT", &["ZADD k NX CH 5 GT"]);
+    check("redis-6.0", "ZDIFFSTORE d 2 a b", &["EVAL {ZDIFFSTORE} 3 d a b"]);
+    check("redis-6.0", "ZRANGESTORE d s 0 1", &["EVAL {ZRANGESTORE} 2 d s ZRANGE 0 1"]);
+    check(
+        "redis-6.0",
+        "ZRANGESTORE d s 9 (1 BYSCORE REV LIMIT 0 1",
+        &["EVAL {ZRANGESTORE} 2 d s ZREVRANGEBYSCORE 9 (1 LIMIT 0 1"],
+    );
+    check(
+        "redis-6.0",
+        "GEOSEARCHSTORE d s FROMLONLAT 15 37 BYRADIUS 200 km ASC COUNT 3 STOREDIST",
+        &["DEL d", "GEORADIUS s 15 37 200 km ASC COUNT 3 STOREDIST d"],
+    );
+    check(
+        "redis-6.0",
+        "GEOSEARCHSTORE d s BYRADIUS 200 km FROMMEMBER m",
+        &["DEL d", "GEORADIUSBYMEMBER s m 200 km STORE d"],
+    );
+    check(
+        "redis-6.0",
+        "GEOSEARCHSTORE s s BYRADIUS 200 km FROMMEMBER m",
+        &["GEORADIUSBYMEMBER s m 200 km STORE s"],
+    );
+    check("redis-6.0", "GEORADIUS s 1 2 3 km STORE d", &["DEL d", "GEORADIUS s 1 2 3 km STORE d"]);
+    check("redis-6.0", "GEOSEARCHSTORE d s FROMMEMBER m BYBOX 4 4 km", &["!geo-box"]);
+    check("redis-6.0", "GEORADIUS k 15 37 200 km COUNT 1 ANY STORE d", &["!geo-any"]);
+}
+
+#[test]
+fn streams() {
+    check("redis-6.0", "XADD k NOMKSTREAM 1-3 f v", &["XADD k 1-3 f v"]);
+    check("redis-6.0", "XADD k MAXLEN = 2 LIMIT 10 1-3 f v", &["XADD k MAXLEN = 2 1-3 f v"]);
+    check("redis-6.0", "XADD k MINID 1-2 1-3 f v", &["XADD k 1-3 f v", "EVAL {XTRIM_UP_TO} 1 k 1-1"]);
+    check("redis-6.0", "XTRIM k MINID = 2", &["EVAL {XTRIM_UP_TO} 1 k 1-18446744073709551615"]);
+    check("redis-6.0", "XTRIM k MINID 0", &[]);
+    check("redis-6.0", "XTRIM k MAXLEN = 50 LIMIT 1000", &["XTRIM k MAXLEN = 50"]);
+    check("redis-6.0", "XADD k 1-3 MINID LIMIT", &["XADD k 1-3 MINID LIMIT"]);
+    check("redis-6.0", "XGROUP CREATECONSUMER k g c", &["XREADGROUP GROUP g c COUNT 1 STREAMS k 0"]);
+    check("redis-6.2", "XGROUP SETID k g 1-1 ENTRIESREAD 1", &["XGROUP SETID k g 1-1", "!stream-counters"]);
+    check("redis-6.2", "XSETID k 7-7 ENTRIESADDED 9 MAXDELETEDID 3-3", &["XSETID k 7-7", "!stream-counters"]);
+    check(
+        "redis-6.2",
+        "XCLAIM k g c 0 1-1 TIME 99 RETRYCOUNT 1 FORCE JUSTID LASTID 1-1",
+        &["EVAL {XCLAIM} 1 k g c 0 1-1 TIME 99 RETRYCOUNT 1 FORCE JUSTID LASTID 1-1"],
+    );
+    check("redis-7.0", "XGROUP SETID k g 1-1 ENTRIESREAD 1", &["XGROUP SETID k g 1-1 ENTRIESREAD 1"]);
+}
+
+#[test]
+fn what_has_no_older_form_is_a_loss() {
+    check("redis-6.2", "FUNCTION LOAD #!lua", &["!function-library"]);
+    check("redis-6.2", "FUNCTION DELETE lib", &[]);
+    check("redis-6.2", "SPUBLISH c m", &["!shard-message"]);
+    check("redis-7.4", "VADD k VALUES 1 1 e", &["!vector-set"]);
+    check("redis-7.4", "VREM k e", &[]);
+    check("redis-7.4", "JSON.SET k $ 1", &["!unknown-command"]);
+}
+
+#[test]
+fn a_library_is_named_by_its_shebang() {
+    let code = "#!lua name=mylib engine=x\nreturn 1";
+    let command = vec!["FUNCTION".into(), "LOAD".into(), Bytes::from_static(code.as_bytes())];
+    let rewritten = rules("redis-8.0", "redis-6.0").rewrite(command, &Limits::default());
+    assert_eq!(rewritten.losses[0].what, "function library mylib");
+}
+
+#[test]
+fn a_restore_payload_gets_the_version_of_the_release() {
+    // DUMP of the string `a` on 8.0: type 0, length 1, RDB 12, checksum.
+    let payload = b"\x00\x01a\x0c\x00t\x88\xdb[u\x1c\xe3\xfd";
+    let command: Command =
+        vec!["RESTORE".into(), "k".into(), "0".into(), Bytes::from_static(payload), "REPLACE".into()];
+    let rewritten = rules("redis-8.0", "redis-5.0").rewrite(command, &Limits::default());
+    assert_eq!(rewritten.rules, ["restore-payload"]);
+    // The same DUMP on 5.0.6.
+    assert_eq!(rewritten.commands[0][3], &b"\x00\x01a\x09\x00o\x0c\xbeW\xdb\xb0\x1e\x05"[..]);
+    assert_eq!(rewritten.commands[0][4], "REPLACE");
+}
+
+#[test]
+fn no_release_is_sent_a_command_that_it_does_not_know() {
+    for level in LINE_LEVELS {
+        let to = format!("redis-{}.{}", level.0, level.1);
+        for (name, since) in commands::COMMANDS {
+            let arguments = format!("{name} k 1 2 3 4 FIELDS 1 f v BYRADIUS 1 m");
+            for text in said(&to, &arguments) {
+                let said = text.split(' ').next().unwrap();
+                let known = commands::COMMANDS.iter().find(|(known, _)| *known == said);
+                let older = said.starts_with('!') || known.is_some_and(|(_, since)| since <= level);
+                assert!(older, "{name} (since {since:?}) became {text:?} for {to}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_table_is_sound() {
+    let known: HashSet<_> = commands::COMMANDS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(known.len(), commands::COMMANDS.len(), "a command stands twice");
+    for rule in table::RULES {
+        assert!(known.contains(rule.command), "{} is for an unknown command", rule.name);
+        assert!(rule.form.starts_with(rule.command), "{}: its form is of another command", rule.name);
+        assert!(!rule.instead.is_empty());
+    }
+}
+
+#[test]
+fn plain_commands_are_not_held() {
+    let rules = rules("redis-8.0", "redis-5.0");
+    assert_eq!(rules.handling(b"SET", 3), Handling::Pass);
+    assert_eq!(rules.handling(b"set", 5), Handling::Collect);
+    assert_eq!(rules.handling(b"MSET", 1001), Handling::Pass);
+    assert_eq!(rules.handling(b"JSON.SET", 4), Handling::Collect);
+}
+
+#[test]
+fn scripts_are_written_as_commands_that_read_back() {
+    let rewritten = rules("redis-8.0", "redis-5.0").rewrite(command_of("COPY a b"), &Limits::default());
+    let mut out = BytesMut::new();
+    resp::write(&mut out, &rewritten.commands[0]);
+    let (_, read) = resp::Collect::default().take(&mut out, "x", 1 << 20).unwrap().unwrap();
+    assert_eq!(read, rewritten.commands[0]);
+}

@@ -1,0 +1,7 @@
+//! The session as the relay sees it: bytes in, effects out.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod cuts;
+mod link;
+mod phases;
