@@ -1,3 +1,31 @@
 //! Segue, a sidecar that translates a storage cluster's inter-node link between releases.
+//!
+//! # Layout, from the lowest floor up
+//!
+//! A module imports only from lower floors; `tests/floors.rs` keeps it so.
+//!
+//! | floor | module | holds |
+//! |---|---|---|
+//! | 2 | [`status`] | what the sidecar says of itself, as plain data |
+//! | 2 | [`config`] | the config file, checked |
+//! | 2 | [`losses`] | the loss report |
+//! | 2 | [`streams`] | saved stream state |
+//! | 3 | [`net`] | sockets |
+//! | 3 | [`stores`] | what the sidecar asks of a store |
+//! | 3 | [`peers`] | who stands at an address, and which release it speaks |
+//! | 4 | [`relay`] | links: accepted, given to a session, pumped |
+//! | 6 | [`admin`] | the HTTP API and the metrics endpoint |
+//! | 7 | [`cli`], [`registry`], [`sidecar`] | the commands, the translators by name, the wiring |
 
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod losses;
+pub mod net;
+pub mod peers;
+pub mod registry;
+pub mod relay;
+pub mod sidecar;
 pub mod status;
+pub mod stores;
+pub mod streams;

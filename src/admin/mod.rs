@@ -1,0 +1,61 @@
+//! The admin API and the metrics endpoint: HTTP/1 on two listeners of their own.
+//!
+//! Reads snapshots and sends commands through [`Sidecar`]; the data path never waits for it.
+//!
+//! | listener | routes |
+//! |---|---|
+//! | admin | `GET /v1/status`, `GET /v1/losses`, `GET` and `PUT /v1/translation`, `/livez`, `/readyz` |
+//! | metrics | `GET /metrics`, `/livez`, `/readyz` |
+//!
+//! Answers are JSON, errors are `{"error": "…"}`; only `/metrics` is the Prometheus text format.
+
+mod routes;
+mod server;
+
+use crate::status::{LossesStatus, Status, TranslationChange, TranslationStatus};
+
+pub use routes::Routes;
+pub use server::{BODY_BYTES_MAX, CONNECTION_TIME_MAX, CONNECTIONS_MAX, HEADER_TIME_MAX, serve};
+
+/// What the admin side may ask of the running sidecar. No call may block.
+pub trait Sidecar: Send + Sync + 'static {
+    fn status(&self) -> Status;
+
+    fn losses(&self) -> LossesStatus;
+
+    fn translation(&self) -> TranslationStatus;
+
+    /// Changes the translation, and records who did it. `who` is always there.
+    ///
+    /// # Errors
+    /// [`ChangeRefused`]; then nothing has changed.
+    fn set_translation(&self, change: TranslationChange) -> Result<TranslationStatus, ChangeRefused>;
+
+    /// Whether links are accepted.
+    ///
+    /// # Errors
+    /// Why they are not, for a person.
+    fn ready(&self) -> Result<(), String>;
+
+    fn gather_metrics(&self) -> Vec<prometheus::proto::MetricFamily>;
+}
+
+/// A change of the translation that was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ChangeRefused {
+    pub kind: ChangeRefusedKind,
+    /// The reason and what to do, for a person.
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeRefusedKind {
+    /// The change means nothing: a mode or policy that does not exist. HTTP 400.
+    Invalid,
+    /// A live link depends on what would change; `force` overrides it. HTTP 409.
+    WouldBreak,
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

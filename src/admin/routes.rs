@@ -1,0 +1,158 @@
+//! Which request gets which answer.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+};
+use prometheus::{Encoder, TextEncoder};
+use serde::Serialize;
+
+use super::{BODY_BYTES_MAX, ChangeRefusedKind, Sidecar};
+use crate::status::TranslationChange;
+
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routes {
+    Admin,
+    Metrics,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+/// Answers one request from this address.
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    from: SocketAddr,
+    routes: Routes,
+    sidecar: &dyn Sidecar,
+) -> Answer {
+    let Some(page) = Page::at(request.uri().path(), routes) else {
+        return error(StatusCode::NOT_FOUND, &format!("no such page; there are {}", routes.pages()));
+    };
+    match (page, request.method()) {
+        (Page::Status, &Method::GET | &Method::HEAD) => json(StatusCode::OK, &sidecar.status()),
+        (Page::Losses, &Method::GET | &Method::HEAD) => json(StatusCode::OK, &sidecar.losses()),
+        (Page::Translation, &Method::GET | &Method::HEAD) => json(StatusCode::OK, &sidecar.translation()),
+        (Page::Translation, &Method::PUT) => change(request, from, sidecar).await,
+        (Page::Live, &Method::GET | &Method::HEAD) => {
+            json(StatusCode::OK, &serde_json::json!({ "live": true }))
+        }
+        (Page::Ready, &Method::GET | &Method::HEAD) => match sidecar.ready() {
+            Ok(()) => json(StatusCode::OK, &serde_json::json!({ "ready": true })),
+            Err(why) => error(StatusCode::SERVICE_UNAVAILABLE, &why),
+        },
+        (Page::Metrics, &Method::GET | &Method::HEAD) => metrics(sidecar),
+        (page, method) => {
+            let allowed = page.methods();
+            let mut answer = error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                &format!("{method} is not for this page; it takes {allowed}"),
+            );
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+            answer
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Page {
+    Status,
+    Losses,
+    Translation,
+    Live,
+    Ready,
+    Metrics,
+}
+
+impl Page {
+    fn at(path: &str, routes: Routes) -> Option<Self> {
+        match (routes, path) {
+            (_, "/livez") => Some(Self::Live),
+            (_, "/readyz") => Some(Self::Ready),
+            (Routes::Admin, "/v1/status") => Some(Self::Status),
+            (Routes::Admin, "/v1/losses") => Some(Self::Losses),
+            (Routes::Admin, "/v1/translation") => Some(Self::Translation),
+            (Routes::Metrics, "/metrics") => Some(Self::Metrics),
+            _ => None,
+        }
+    }
+
+    const fn methods(self) -> &'static str {
+        match self {
+            Self::Translation => "GET, HEAD, PUT",
+            Self::Status | Self::Losses | Self::Live | Self::Ready | Self::Metrics => "GET, HEAD",
+        }
+    }
+}
+
+impl Routes {
+    const fn pages(self) -> &'static str {
+        match self {
+            Self::Admin => "/v1/status, /v1/losses, /v1/translation, /livez and /readyz",
+            Self::Metrics => "/metrics, /livez and /readyz",
+        }
+    }
+}
+
+/// `PUT /v1/translation`.
+async fn change(request: Request<Incoming>, from: SocketAddr, sidecar: &dyn Sidecar) -> Answer {
+    let body = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(e) if e.is::<LengthLimitError>() => {
+            let message = format!("the body is larger than {BODY_BYTES_MAX} bytes");
+            return error(StatusCode::PAYLOAD_TOO_LARGE, &message);
+        }
+        Err(e) => return error(StatusCode::BAD_REQUEST, &format!("the body was cut off: {e}")),
+    };
+    let change: TranslationChange = match serde_json::from_slice(&body) {
+        Ok(change) => change,
+        Err(e) => {
+            let message = format!("the body is not a change of the translation in JSON: {e}");
+            return error(StatusCode::BAD_REQUEST, &message);
+        }
+    };
+    if change.mode.is_none() && change.loss.is_none() {
+        return error(StatusCode::BAD_REQUEST, "nothing to change; expected \"mode\", \"loss\" or both");
+    }
+    let who = change.who.filter(|who| !who.is_empty()).unwrap_or_else(|| from.to_string());
+    match sidecar.set_translation(TranslationChange { who: Some(who), ..change }) {
+        Ok(translation) => json(StatusCode::OK, &translation),
+        Err(refused) => match refused.kind {
+            ChangeRefusedKind::Invalid => error(StatusCode::BAD_REQUEST, &refused.message),
+            ChangeRefusedKind::WouldBreak => error(StatusCode::CONFLICT, &refused.message),
+        },
+    }
+}
+
+fn metrics(sidecar: &dyn Sidecar) -> Answer {
+    let encoder = TextEncoder::new();
+    let mut text = Vec::new();
+    match encoder.encode(&sidecar.gather_metrics(), &mut text) {
+        Ok(()) => page(StatusCode::OK, HeaderValue::from_static(prometheus::TEXT_FORMAT), text),
+        Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("the metrics cannot be written: {e}")),
+    }
+}
+
+pub(super) fn error(status: StatusCode, message: &str) -> Answer {
+    json(status, &serde_json::json!({ "error": message }))
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(text) => page(status, HeaderValue::from_static("application/json"), text),
+        Err(_) => page(StatusCode::INTERNAL_SERVER_ERROR, HeaderValue::from_static("text/plain"), Vec::new()),
+    }
+}
+
+fn page(status: StatusCode, content_type: HeaderValue, text: Vec<u8>) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(text)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

@@ -1,0 +1,107 @@
+//! `segue check`
+
+use std::{fmt::Write, path::Path};
+
+use super::{Failure, print};
+use crate::config::{Config, KnownProtocol, LinkTarget, ReleaseSetting};
+
+/// Checks a config file and prints what would run.
+///
+/// # Errors
+/// Everything that is wrong with the file.
+pub fn run(file: &Path, protocols: &[KnownProtocol<'_>]) -> Result<(), Failure> {
+    let config = Config::load(file, protocols)?;
+    print(&summary(&config))
+}
+
+fn summary(config: &Config) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _infallible = write_summary(config, &mut text);
+    text
+}
+
+fn write_summary(config: &Config, text: &mut String) -> std::fmt::Result {
+    let node = &config.node;
+    writeln!(
+        text,
+        "node {}: {} store at {}, {}",
+        node.id,
+        node.protocol,
+        node.store,
+        release(&node.release, "")
+    )?;
+    for peer in &config.peers {
+        writeln!(
+            text,
+            "peer {}: store at {}, {}",
+            peer.id,
+            peer.store,
+            release(&peer.release, " unless it announces another")
+        )?;
+    }
+    for link in &config.links {
+        match (&link.to, &link.peer) {
+            (LinkTarget::Store, Some(peer)) => {
+                writeln!(text, "link {}: {peer} dials the own store", link.listen)?;
+            }
+            (LinkTarget::Store, None) => writeln!(text, "link {}: peers dial the own store", link.listen)?,
+            (LinkTarget::Peer(to), _) => writeln!(text, "link {}: the own store dials {to}", link.listen)?,
+        }
+    }
+    writeln!(text, "translation {}, loss {}", config.translation.mode, config.translation.loss.label())?;
+    writeln!(text, "admin at {}, metrics at {}", config.admin, config.metrics)?;
+    writeln!(text, "state in {}", config.state.dir.display())?;
+    writeln!(text, "ok")
+}
+
+fn release(setting: &ReleaseSetting, reservation: &str) -> String {
+    match setting {
+        ReleaseSetting::Auto => "its release is asked".to_owned(),
+        ReleaseSetting::Fixed(release) => format!("{release}{reservation}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_says_what_would_run() {
+        let text = r#"
+            [node]
+            id = "n1"
+            protocol = "redis"
+            store = "127.0.0.1:6401"
+            [[peer]]
+            id = "n2"
+            store = "127.0.0.1:6402"
+            release = "redis-6.0"
+            [[link]]
+            listen = "127.0.0.1:7401"
+            to = "store"
+            peer = "n2"
+            [[link]]
+            listen = "127.0.0.1:7402"
+            to = "store"
+            [[link]]
+            listen = "127.0.0.1:7412"
+            to = "n2"
+        "#;
+        let releases = ["redis-6.0".parse().unwrap()];
+        let redis = [KnownProtocol { name: "redis", releases: &releases }];
+        let config = Config::parse(Path::new("/etc/segue/segue.toml"), text, &redis).unwrap();
+        assert_eq!(
+            summary(&config),
+            "node n1: redis store at 127.0.0.1:6401, its release is asked\n\
+             peer n2: store at 127.0.0.1:6402, redis-6.0 unless it announces another\n\
+             link 127.0.0.1:7401: n2 dials the own store\n\
+             link 127.0.0.1:7402: peers dial the own store\n\
+             link 127.0.0.1:7412: the own store dials n2\n\
+             translation auto, loss refuse\n\
+             admin at 127.0.0.1:9901, metrics at 127.0.0.1:9464\n\
+             state in /etc/segue/segue-state\n\
+             ok\n"
+        );
+    }
+}

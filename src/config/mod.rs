@@ -1,0 +1,241 @@
+//! The config file: read, checked, and turned into the types that the rest of Segue uses.
+//!
+//! | module | holds |
+//! |---|---|
+//! | here | [`Config`] and its parts: what a sidecar is told to do, already known to make sense |
+//! | `document` | TOML tables whose values know their line and key |
+//! | `written` | the file as written: known keys, each value of its own type |
+//! | `check` | what the parts of a file say about each other |
+//! | [`problem`] | what is wrong with a file, all of it, by line |
+//! | [`address`], [`secret`] | the types of single values |
+//!
+//! Nothing here reads the environment: paths come in, and relative ones in a file are relative to
+//! the file's own folder.
+
+mod check;
+mod document;
+mod written;
+
+pub mod address;
+pub mod problem;
+pub mod secret;
+
+use std::{
+    fs::File,
+    io::Read,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use segue_wire::{LossPolicy, Mode, PeerName, Protocol, Release};
+
+pub use address::StoreAddress;
+pub use problem::{ConfigError, Problem};
+pub use secret::Secret;
+
+/// A larger file is refused unread.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Where the admin API listens when the file does not say.
+pub const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+/// Where the metrics are served when the file does not say.
+pub const METRICS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+/// The folder of the saved stream state when the file does not say, beside the file.
+pub const STATE_FOLDER_DEFAULT: &str = "segue-state";
+
+/// What one sidecar is told to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub node: Node,
+    pub peers: Vec<Peer>,
+    /// At least one.
+    pub links: Vec<Link>,
+    pub translation: Translation,
+    /// Where the admin API listens.
+    pub admin: SocketAddr,
+    /// Where the metrics are served.
+    pub metrics: SocketAddr,
+    pub state: State,
+    pub limits: Limits,
+    pub log: Log,
+}
+
+/// This node and its store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    pub id: PeerName,
+    /// The name of a known protocol.
+    pub protocol: String,
+    pub store: StoreAddress,
+    pub release: ReleaseSetting,
+    pub credentials: Option<Credentials>,
+}
+
+/// Another node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub id: PeerName,
+    /// The address that the peer's store is known by.
+    pub store: StoreAddress,
+    pub release: ReleaseSetting,
+    pub credentials: Option<Credentials>,
+}
+
+/// How a store's release is learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReleaseSetting {
+    /// From the wire, or by asking the store.
+    Auto,
+    /// What the operator says, where neither the wire nor the store does.
+    Fixed(Release),
+}
+
+/// How the sidecar logs in to a store that it asks for its release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    pub username: Option<String>,
+    /// Where the password came from, to name it in messages.
+    pub password_file: PathBuf,
+    pub password: Secret,
+}
+
+/// One explicitly intercepted address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub listen: SocketAddr,
+    pub to: LinkTarget,
+    /// Who dials here, where the address can't tell. Only on a link to the own store.
+    pub peer: Option<PeerName>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkTarget {
+    /// Inbound: peers reach this node's store.
+    Store,
+    /// Outbound: the own store reaches this peer, one of [`Config::peers`].
+    Peer(PeerName),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Translation {
+    pub mode: Mode,
+    pub loss: LossPolicy,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Folder of the saved stream state; made at start when it is not there.
+    pub dir: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most links open at one time.
+    pub links_max: usize,
+    /// How long a connection to a store may take to open.
+    pub dial_timeout: Duration,
+    /// How long a store may take to answer what its release is.
+    pub probe_timeout: Duration,
+    /// The bounds of each link's session.
+    pub session: segue_wire::Limits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            links_max: 1024,
+            dial_timeout: Duration::from_secs(5),
+            probe_timeout: Duration::from_secs(2),
+            session: segue_wire::Limits::default(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: tracing::Level,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What a config may name of a protocol; the registry says it.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownProtocol<'a> {
+    pub name: &'a str,
+    pub releases: &'a [Release],
+}
+
+impl<'a> From<&'a dyn Protocol> for KnownProtocol<'a> {
+    fn from(protocol: &'a dyn Protocol) -> Self {
+        Self { name: protocol.name(), releases: protocol.releases() }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file, and the password files that it names.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, by line; not just the first of it.
+    pub fn load(file: &Path, protocols: &[KnownProtocol<'_>]) -> Result<Self, ConfigError> {
+        let text = text_of(file)?;
+        Self::parse(file, &text, protocols)
+    }
+
+    /// Checks the text of a file. `file` is for messages, and its folder is where relative paths start.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(file: &Path, text: &str, protocols: &[KnownProtocol<'_>]) -> Result<Self, ConfigError> {
+        let mut problems = problem::Problems::default();
+        let config = written::read(text, &mut problems)
+            .and_then(|written| check::check(written, folder_of(file), protocols, &mut problems));
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(problems.into_error(file)),
+        }
+    }
+
+    /// Only where the admin API listens, whatever else is in the file: all that a client needs.
+    ///
+    /// # Errors
+    /// An unreadable file, bad TOML, or a bad `[admin]`.
+    pub fn admin_of(file: &Path) -> Result<SocketAddr, ConfigError> {
+        let text = text_of(file)?;
+        let mut problems = problem::Problems::default();
+        let admin = written::read_admin(&text, &mut problems);
+        if problems.is_empty() { Ok(admin.unwrap_or(ADMIN_DEFAULT)) } else { Err(problems.into_error(file)) }
+    }
+
+    #[must_use]
+    pub fn peer(&self, id: &str) -> Option<&Peer> {
+        self.peers.iter().find(|peer| &*peer.id == id)
+    }
+}
+
+fn text_of(file: &Path) -> Result<String, ConfigError> {
+    let unreadable = |why: String| ConfigError::unreadable(file, why);
+    let opened = File::open(file).map_err(|e| unreadable(e.to_string()))?;
+    let mut bytes = Vec::new();
+    opened
+        .take(FILE_BYTES_MAX.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|e| unreadable(e.to_string()))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(unreadable(format!("larger than {FILE_BYTES_MAX} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|_| unreadable("not UTF-8 text".to_owned()))
+}
+
+/// A bare file name has the empty path as its parent, which joins as the current folder.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
+}
+
+#[cfg(test)]
+mod tests;

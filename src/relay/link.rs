@@ -1,0 +1,147 @@
+//! One live link, as the rest of the sidecar sees it: counters, who and what, a way to end it.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use segue_wire::{PeerName, Release, Side, Verdict};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    peers::Known,
+    status::{EndStatus, LinkStatus},
+};
+
+pub struct Link {
+    pub id: u64,
+    pub listen: SocketAddr,
+    accepted: Instant,
+    dialer_address: SocketAddr,
+    listener_address: String,
+    bytes_from: [AtomicU64; 2],
+    /// Of these, how many the metrics have.
+    bytes_reported: [AtomicU64; 2],
+    pub rewritten: AtomicU64,
+    pub losses: AtomicU64,
+    pub held_bytes: AtomicU64,
+    pub shift_bytes: AtomicI64,
+    facts: Mutex<Facts>,
+    /// Asks the link to save what it must and end.
+    pub end: CancellationToken,
+    /// It has.
+    pub ended: CancellationToken,
+}
+
+/// What becomes known while the link opens.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub dialer: EndFacts,
+    pub listener: EndFacts,
+    pub verdict: Option<Verdict>,
+    pub target: Option<Release>,
+    /// The dialer is a client of the store: no replication link at all.
+    pub client: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct EndFacts {
+    pub name: Option<PeerName>,
+    pub known: Option<Known>,
+}
+
+impl Link {
+    pub fn new(
+        id: u64,
+        listen: SocketAddr,
+        dialer_address: SocketAddr,
+        listener_address: String,
+        parent: &CancellationToken,
+    ) -> Self {
+        Self {
+            id,
+            listen,
+            accepted: Instant::now(),
+            dialer_address,
+            listener_address,
+            bytes_from: Default::default(),
+            bytes_reported: Default::default(),
+            rewritten: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
+            held_bytes: AtomicU64::new(0),
+            shift_bytes: AtomicI64::new(0),
+            facts: Mutex::default(),
+            end: parent.child_token(),
+            ended: CancellationToken::new(),
+        }
+    }
+
+    pub const fn dialer_address(&self) -> SocketAddr {
+        self.dialer_address
+    }
+
+    pub fn count_bytes(&self, from: Side, bytes: u64) {
+        self.bytes_from[usize::from(from == Side::Listener)].fetch_add(bytes, Relaxed);
+    }
+
+    /// Bytes from each side that the metrics do not have yet; now they do.
+    pub fn take_unreported_bytes(&self) -> [(Side, u64); 2] {
+        Side::BOTH.map(|side| {
+            let index = usize::from(side == Side::Listener);
+            let bytes = self.bytes_from[index].load(Relaxed);
+            (side, bytes - self.bytes_reported[index].swap(bytes, Relaxed))
+        })
+    }
+
+    pub fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The peer at the far end: of the two names, the one that is not the own node's.
+    pub fn peer(&self, own: &PeerName) -> Option<PeerName> {
+        let facts = self.facts();
+        [&facts.dialer, &facts.listener]
+            .into_iter()
+            .filter_map(|end| end.name.clone())
+            .find(|name| name != own)
+    }
+
+    /// A stable label, as in `segue_links{verdict}`.
+    pub fn verdict_label(&self) -> &'static str {
+        let facts = self.facts();
+        match &facts.verdict {
+            Some(verdict) => verdict.label(),
+            None if facts.client => "client",
+            None => "handshake",
+        }
+    }
+
+    pub fn status(&self) -> LinkStatus {
+        let verdict = self.verdict_label().to_owned();
+        let facts = self.facts();
+        let end = |end: &EndFacts, address: String| EndStatus {
+            peer: end.name.as_ref().map(ToString::to_string),
+            address,
+            release: end.known.as_ref().map(Into::into),
+        };
+        LinkStatus {
+            id: self.id,
+            listen: self.listen.to_string(),
+            dialer: end(&facts.dialer, self.dialer_address.to_string()),
+            listener: end(&facts.listener, self.listener_address.clone()),
+            verdict,
+            target: facts.target.as_ref().map(ToString::to_string),
+            bytes_from_dialer: self.bytes_from[0].load(Relaxed),
+            bytes_from_listener: self.bytes_from[1].load(Relaxed),
+            messages_rewritten: self.rewritten.load(Relaxed),
+            losses: self.losses.load(Relaxed),
+            offset_shift_bytes: self.shift_bytes.load(Relaxed),
+            held_bytes: self.held_bytes.load(Relaxed),
+            age_s: self.accepted.elapsed().as_secs(),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The translation's settings while the sidecar runs: what they are, who changed them, what a change
+//! would break.
+
+use std::{
+    collections::VecDeque,
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use segue_wire::{LossPolicy, Mode, Protocol};
+
+use crate::{
+    config,
+    status::{CHANGES_KEPT_MAX, TranslationChange, TranslationChanged, TranslationStatus},
+};
+
+/// The audit file is renamed to `….1` beyond this size, over the one before.
+const AUDIT_BYTES_MAX: u64 = 1 << 20;
+const AUDIT_FILE: &str = "translation-changes.jsonl";
+
+#[derive(Debug)]
+pub struct Translation {
+    inner: Mutex<Inner>,
+    audit: PathBuf,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    /// Newest first.
+    changes: VecDeque<TranslationChanged>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub mode: Mode,
+    pub loss: LossPolicy,
+}
+
+impl Settings {
+    /// These settings with the change made; `Err` names what the change should have been.
+    pub fn with(&self, change: &TranslationChange, protocol: &dyn Protocol) -> Result<Self, String> {
+        let mut settings = self.clone();
+        if let Some(mode) = &change.mode {
+            settings.mode = parse_mode(mode, protocol)?;
+        }
+        if let Some(loss) = &change.loss {
+            settings.loss = match loss.as_str() {
+                "refuse" => LossPolicy::Refuse,
+                "degrade" => LossPolicy::Degrade,
+                _ => return Err(format!("loss = \"{loss}\": expected \"refuse\" or \"degrade\"")),
+            };
+        }
+        Ok(settings)
+    }
+}
+
+fn parse_mode(mode: &str, protocol: &dyn Protocol) -> Result<Mode, String> {
+    match mode {
+        "auto" => Ok(Mode::Auto),
+        "off" => Ok(Mode::Off),
+        name => {
+            let known = || {
+                let names: Vec<_> = protocol.releases().iter().map(ToString::to_string).collect();
+                format!("mode = \"{name}\": expected \"auto\", \"off\" or one of {}", names.join(", "))
+            };
+            let release: segue_wire::Release = name.parse().map_err(|_| known())?;
+            if protocol.releases().contains(&release.short()) { Ok(Mode::Pin(release)) } else { Err(known()) }
+        }
+    }
+}
+
+impl Translation {
+    pub fn new(configured: &config::Translation, state_dir: &Path) -> Self {
+        let settings = Settings { mode: configured.mode.clone(), loss: configured.loss };
+        Self {
+            inner: Mutex::new(Inner { settings, changes: VecDeque::new() }),
+            audit: state_dir.join(AUDIT_FILE),
+        }
+    }
+
+    pub fn settings(&self) -> Settings {
+        self.lock().settings.clone()
+    }
+
+    pub fn status(&self) -> TranslationStatus {
+        let inner = self.lock();
+        TranslationStatus {
+            mode: inner.settings.mode.to_string(),
+            loss: inner.settings.loss.label().to_owned(),
+            changes: inner.changes.iter().cloned().collect(),
+        }
+    }
+
+    /// Makes the change, and writes down who made it.
+    pub fn set(&self, settings: Settings, changed: TranslationChanged) {
+        tracing::info!(
+            mode = changed.mode,
+            loss = changed.loss,
+            who = changed.who,
+            reason = changed.reason,
+            forced = changed.forced,
+            "translation changed"
+        );
+        let mut inner = self.lock();
+        if let Err(error) = self.write_down(&changed) {
+            tracing::error!(file = %self.audit.display(), %error, "the change could not be written down");
+        }
+        inner.settings = settings;
+        inner.changes.truncate(CHANGES_KEPT_MAX.saturating_sub(1));
+        inner.changes.push_front(changed);
+    }
+
+    fn write_down(&self, changed: &TranslationChanged) -> io::Result<()> {
+        if fs::metadata(&self.audit).is_ok_and(|file| file.len() > AUDIT_BYTES_MAX) {
+            fs::rename(&self.audit, self.audit.with_extension("jsonl.1"))?;
+        }
+        let mut line = serde_json::to_string(changed)?;
+        line.push('\n');
+        fs::OpenOptions::new().create(true).append(true).open(&self.audit)?.write_all(line.as_bytes())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use segue_redis::Redis;
+
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings { mode: Mode::Auto, loss: LossPolicy::Refuse }
+    }
+
+    fn change(mode: Option<&str>, loss: Option<&str>) -> TranslationChange {
+        TranslationChange {
+            mode: mode.map(str::to_owned),
+            loss: loss.map(str::to_owned),
+            ..TranslationChange::default()
+        }
+    }
+
+    #[test]
+    fn what_is_absent_stays() {
+        let off = settings().with(&change(Some("off"), None), &Redis).unwrap();
+        assert_eq!(off, Settings { mode: Mode::Off, loss: LossPolicy::Refuse });
+        let degrade = off.with(&change(None, Some("degrade")), &Redis).unwrap();
+        assert_eq!(degrade, Settings { mode: Mode::Off, loss: LossPolicy::Degrade });
+    }
+
+    #[test]
+    fn a_wrong_value_says_what_was_expected() {
+        let mode = settings().with(&change(Some("redis-4.0"), None), &Redis).unwrap_err();
+        assert!(
+            mode.starts_with("mode = \"redis-4.0\": expected \"auto\", \"off\" or one of redis-5.0,"),
+            "{mode}"
+        );
+        let loss = settings().with(&change(None, Some("drop")), &Redis).unwrap_err();
+        assert_eq!(loss, "loss = \"drop\": expected \"refuse\" or \"degrade\"");
+    }
+
+    #[test]
+    fn every_change_is_kept_and_written_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let configured = config::Translation { mode: Mode::Auto, loss: LossPolicy::Refuse };
+        let translation = Translation::new(&configured, dir.path());
+        let changed = TranslationChanged {
+            at_unix_s: 7,
+            who: "ann".into(),
+            reason: Some("drill".into()),
+            forced: false,
+            mode: "off".into(),
+            loss: "refuse".into(),
+        };
+        translation.set(Settings { mode: Mode::Off, loss: LossPolicy::Refuse }, changed.clone());
+        assert_eq!(translation.status().changes, std::slice::from_ref(&changed));
+        let line = fs::read_to_string(dir.path().join(AUDIT_FILE)).unwrap();
+        assert_eq!(serde_json::from_str::<TranslationChanged>(&line).unwrap(), changed);
+    }
+}

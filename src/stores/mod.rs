@@ -1,0 +1,3 @@
+//! What the sidecar asks of a store itself.
+
+pub mod redis;

@@ -1,0 +1,188 @@
+//! Saved stream state: what a translator needs to let a follower go on where it stopped.
+//!
+//! One small file for each (stream, follower), written whole beside its place and renamed, so that it is
+//! there entirely or not at all. Whatever can't be read counts as absent: the follower then gets a full
+//! sync, never a guessed offset.
+//!
+//! File: 8 bytes `SEGUEST1` (format and its version), u64 BE CRC-64/NVME of what follows, u16 BE length
+//! of the stream's name, the name, u16 BE length of the follower's name, the name, the state.
+
+use std::{
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::SystemTime,
+};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use crc_fast::CrcAlgorithm::Crc64Nvme;
+use segue_wire::StreamKey;
+
+const MAGIC: &[u8; 8] = b"SEGUEST1";
+const SUFFIX: &str = "stream";
+/// Most files kept; the oldest give way. A follower whose state is gone gets a full sync.
+pub const FILES_MAX: usize = 1024;
+/// A larger file is not read.
+pub const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// The folder of saved states.
+#[derive(Debug)]
+pub struct Streams {
+    dir: PathBuf,
+    files_max: usize,
+    /// One writer at a time: two links of one follower may end at once.
+    writing: Mutex<()>,
+}
+
+impl Streams {
+    /// # Errors
+    /// The folder can't be made.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        fs::create_dir_all(dir).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot make the state folder {}: {error}", dir.display()))
+        })?;
+        Ok(Self { dir: dir.to_owned(), files_max: FILES_MAX, writing: Mutex::new(()) })
+    }
+
+    /// Saves a state, durably: it is on disk when this returns.
+    ///
+    /// # Errors
+    /// The system's own. The earlier state, if any, is still there then.
+    pub fn save(&self, key: &StreamKey, state: &[u8]) -> io::Result<()> {
+        let file = self.file(key);
+        let _writing = self.writing.lock();
+        self.make_room(&file)?;
+        let mut temporary = tempfile::NamedTempFile::new_in(&self.dir)?;
+        temporary.write_all(&encode(key, state)?)?;
+        temporary.as_file().sync_all()?;
+        temporary.persist(&file)?;
+        fs::File::open(&self.dir)?.sync_all()
+    }
+
+    pub fn recall(&self, key: &StreamKey) -> Option<Bytes> {
+        let file = self.file(key);
+        if fs::metadata(&file).ok()?.len() > FILE_BYTES_MAX {
+            return None;
+        }
+        decode(key, fs::read(file).ok()?.into())
+    }
+
+    /// # Errors
+    /// The system's own; a state that is not there is no error.
+    pub fn forget(&self, key: &StreamKey) -> io::Result<()> {
+        match fs::remove_file(self.file(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Names can hold anything: the file is called by their checksum, and says itself whose it is.
+    fn file(&self, key: &StreamKey) -> PathBuf {
+        let mut names = key.stream.clone().into_bytes();
+        names.push(0);
+        names.extend(key.follower.as_bytes());
+        self.dir.join(format!("{:016x}.{SUFFIX}", crc_fast::checksum(Crc64Nvme, &names)))
+    }
+
+    fn make_room(&self, coming: &Path) -> io::Result<()> {
+        let mut files: Vec<(SystemTime, PathBuf)> = fs::read_dir(&self.dir)?
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|suffix| suffix == SUFFIX) && path != coming)
+            .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)))
+            .collect();
+        files.sort();
+        let spare = (files.len() + 1).saturating_sub(self.files_max);
+        files.into_iter().take(spare).try_for_each(|(_, path)| fs::remove_file(path))
+    }
+}
+
+fn encode(key: &StreamKey, state: &[u8]) -> io::Result<BytesMut> {
+    let mut body = BytesMut::with_capacity(state.len() + 64);
+    for name in [&key.stream, &key.follower] {
+        let len = u16::try_from(name.len()).map_err(|_| io::Error::other("a name of over 64 KiB"))?;
+        body.put_u16(len);
+        body.put_slice(name.as_bytes());
+    }
+    body.put_slice(state);
+    let mut file = BytesMut::with_capacity(body.len() + 16);
+    file.put_slice(MAGIC);
+    file.put_u64(crc_fast::checksum(Crc64Nvme, &body));
+    file.put(body);
+    Ok(file)
+}
+
+fn decode(key: &StreamKey, mut file: Bytes) -> Option<Bytes> {
+    if file.len() < MAGIC.len() + 8 || file.split_to(MAGIC.len()) != MAGIC[..] {
+        return None;
+    }
+    let checksum = file.get_u64();
+    if checksum != crc_fast::checksum(Crc64Nvme, &file) {
+        return None;
+    }
+    for name in [&key.stream, &key.follower] {
+        let len = usize::from((file.len() >= 2).then(|| file.get_u16())?);
+        if file.len() < len || file.split_to(len) != name.as_bytes() {
+            return None;
+        }
+    }
+    Some(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(stream: &str) -> StreamKey {
+        StreamKey { stream: stream.into(), follower: "n2".into() }
+    }
+
+    fn open() -> (tempfile::TempDir, Streams) {
+        let dir = tempfile::tempdir().unwrap();
+        let streams = Streams::open(&dir.path().join("state")).unwrap();
+        (dir, streams)
+    }
+
+    #[test]
+    fn a_state_is_recalled_until_it_is_forgotten() {
+        let (_dir, streams) = open();
+        assert_eq!(streams.recall(&key("a")), None);
+        streams.save(&key("a"), b"one").unwrap();
+        streams.save(&key("a"), b"two").unwrap();
+        assert_eq!(streams.recall(&key("a")).unwrap(), "two");
+        assert_eq!(streams.recall(&key("b")), None);
+        streams.forget(&key("a")).unwrap();
+        streams.forget(&key("a")).unwrap();
+        assert_eq!(streams.recall(&key("a")), None);
+    }
+
+    #[test]
+    fn damage_counts_as_absent() {
+        let (_dir, streams) = open();
+        streams.save(&key("a"), b"state").unwrap();
+        let file = streams.file(&key("a"));
+        let whole = fs::read(&file).unwrap();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            fs::write(&file, &damaged).unwrap();
+            assert_eq!(streams.recall(&key("a")), None, "byte {at} damaged");
+            fs::write(&file, &whole[..at]).unwrap();
+            assert_eq!(streams.recall(&key("a")), None, "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn at_the_bound_the_oldest_gives_way() {
+        let (_dir, mut streams) = open();
+        streams.files_max = 2;
+        for (age_s, name) in [(30, "a"), (20, "b"), (10, "c")] {
+            streams.save(&key(name), b"state").unwrap();
+            let at = SystemTime::now() - std::time::Duration::from_secs(age_s);
+            fs::File::options().write(true).open(streams.file(&key(name))).unwrap().set_modified(at).unwrap();
+        }
+        assert_eq!(streams.recall(&key("a")), None);
+        assert!(streams.recall(&key("b")).is_some() && streams.recall(&key("c")).is_some());
+    }
+}

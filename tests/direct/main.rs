@@ -1,0 +1,6 @@
+//! In-process tests, and tests of the program itself that need no store.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod config_cli;
+mod config_files;
