@@ -4,7 +4,7 @@
 //! configured hint. For the own store a fixed `release` is taken at its word.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -40,6 +40,8 @@ pub struct Peers {
     /// What was last learned, for the status and for the check before a toggle; at most one for each
     /// configured node.
     last: RwLock<HashMap<PeerName, Known>>,
+    /// Configured stores whose last probe failed: said once, not at every try.
+    silent: RwLock<HashSet<StoreAddress>>,
 }
 
 struct Node {
@@ -70,6 +72,7 @@ impl Peers {
             peers: peers.collect(),
             probe_timeout: config.limits.probe_timeout,
             last: RwLock::default(),
+            silent: RwLock::default(),
         }
     }
 
@@ -157,12 +160,23 @@ impl Peers {
                     tracing::warn!(%address, store = identity.store, version = identity.version,
                         "the store's version can't be read");
                 }
+                if self.silent.write().unwrap_or_else(PoisonError::into_inner).remove(address) {
+                    tracing::info!(%address, "the store answers again");
+                }
                 release.map(|release| Known { release, learned: Learned::Probe })
             }
             Err(error) => {
-                tracing::warn!(%address, %error, "probe failed");
+                if self.is_news(address) {
+                    tracing::warn!(%address, %error, "the store can't be asked for its release");
+                }
                 None
             }
         }
+    }
+
+    /// Was this store's last probe a success? Stores that no one named are not remembered.
+    fn is_news(&self, address: &StoreAddress) -> bool {
+        let configured = std::iter::once(&self.own).chain(&self.peers).any(|node| node.store == *address);
+        !configured || self.silent.write().unwrap_or_else(PoisonError::into_inner).insert(address.clone())
     }
 }

@@ -18,6 +18,7 @@
 //! Formats: the Redis serialization protocol, `replication.c` and `rdb.c` of the releases 5.0 to 8.0, and
 //! what their servers were seen to send.
 
+mod fuzz;
 mod handshake;
 mod offsets;
 pub mod rdb;
@@ -29,6 +30,8 @@ mod session;
 mod snapshot;
 mod stream;
 
+#[doc(hidden)]
+pub use fuzz::fuzz;
 use segue_wire::{Hints, Limits, Protocol, Release, Session, Verdict};
 
 /// The protocol `redis`.

@@ -192,7 +192,7 @@ impl RedisSession {
                 *replies_due += 1;
                 self.announced.learn(&command);
                 if let Some(release) = self.announced.release() {
-                    self.learned(release, out);
+                    out.note(Note::Learned(REPLICA, release));
                 }
                 let rewritten = self.decision().is_some_and(|decision| decision.pair.is_some());
                 let older = rewritten.then(|| handshake::on_one_connection(&command)).flatten();
@@ -228,19 +228,11 @@ impl RedisSession {
         self.waiting = true;
     }
 
-    /// The wire outranks what was asked.
-    fn learned(&mut self, release: segue_wire::Release, out: &mut Effects) {
-        if let Some((dialer, _)) = &mut self.ends
-            && dialer.release.as_ref() != Some(&release)
-        {
-            dialer.release = Some(release.clone());
-        }
-        out.note(Note::Learned(REPLICA, release));
-    }
-
+    /// What the wire told outranks what was asked.
     fn decision(&self) -> Option<Decision> {
         let (dialer, listener) = self.ends.as_ref()?;
-        Some(handshake::decide(&self.hints, dialer, listener))
+        let release = self.announced.release().or_else(|| dialer.release.clone());
+        Some(handshake::decide(&self.hints, &End { release, ..dialer.clone() }, listener))
     }
 
     /// The dialer asks for the stream: here the link's fate is decided.

@@ -241,6 +241,20 @@ fn a_replica_whose_count_was_shifted_gets_a_full_sync_even_between_equal_release
 }
 
 #[test]
+fn what_the_wire_says_of_the_release_outranks_what_was_asked() {
+    for steps in [["capa eof capa psync2", "version 9.1.2"], ["version 9.1.2", "capa eof capa psync2"]] {
+        let mut link = Link::open(Some("redis-6.0"), Some("valkey-9.1"), Mode::Auto, LossPolicy::Refuse);
+        for step in steps {
+            link.replica(command(&format!("REPLCONF {step}")));
+            link.master("+OK\r\n");
+        }
+        link.replica(command("PSYNC ? -1"));
+        assert!(link.notes.contains(&Note::Learned(Side::Dialer, "valkey-9.1".parse().unwrap())));
+        assert!(matches!(link.notes.last(), Some(Note::Decided { verdict: Verdict::Same, .. })));
+    }
+}
+
+#[test]
 fn a_pinned_link_keeps_the_snapshot_on_this_connection() {
     let pin = Mode::Pin("redis-6.0".parse().unwrap());
     let mut link = Link::open(Some("redis-8.0.2"), Some("redis-8.0.2"), pin, LossPolicy::Refuse);

@@ -1,0 +1,88 @@
+//! The entry of the fuzz target `session`.
+
+use bytes::{Bytes, BytesMut};
+use segue_wire::{
+    Answer, Effect, Effects, End, Hints, Limits, LossPolicy, Mode, Protocol, Question, Release, Side,
+};
+
+use crate::{Redis, offsets::OffsetMap, saved::Saved};
+
+const LIMITS: Limits = Limits { held_bytes_max: 4096, handshake_bytes_max: 512, offset_marks_max: 8 };
+
+/// A replica's handshake and its master's answers, up to the point where the stream flows; the data then
+/// comes as (side and length, bytes) pieces. The first byte picks what precedes.
+pub fn fuzz(data: &[u8]) {
+    let Some((&setting, mut rest)) = data.split_first() else { return };
+    let on_loss = if setting & 1 == 0 { LossPolicy::Degrade } else { LossPolicy::Refuse };
+    let mut session = Redis.open(Hints { mode: Mode::Auto, on_loss, nonce: [7; 20] }, LIMITS);
+    let mut input = [BytesMut::new(), BytesMut::new()];
+    if setting & 2 == 0 {
+        for (side, bytes) in PRELUDE {
+            if !feed(&mut *session, &mut input, *side, bytes) {
+                return;
+            }
+        }
+    }
+    while let Some((&head, tail)) = rest.split_first() {
+        let side = if head & 1 == 0 { Side::Dialer } else { Side::Listener };
+        let (piece, after) = tail.split_at(tail.len().min(usize::from(head >> 1)));
+        rest = after;
+        if !feed(&mut *session, &mut input, side, piece) {
+            break;
+        }
+    }
+    session.finish(&mut Effects::new());
+}
+
+const PRELUDE: &[(Side, &[u8])] = &[
+    (Side::Dialer, b"*3\r\n$8\r\nREPLCONF\r\n$4\r\ncapa\r\n$3\r\neof\r\n"),
+    (Side::Listener, b"+OK\r\n"),
+    (Side::Dialer, b"*3\r\n$5\r\nPSYNC\r\n$1\r\na\r\n$2\r\n11\r\n"),
+    (Side::Listener, b"+CONTINUE\r\n"),
+];
+
+/// False once the session is over.
+fn feed(session: &mut dyn segue_wire::Session, input: &mut [BytesMut; 2], from: Side, bytes: &[u8]) -> bool {
+    let mut out = Effects::new();
+    let [dialer, listener] = input;
+    if from == Side::Dialer { &mut *dialer } else { &mut *listener }.extend_from_slice(bytes);
+    loop {
+        let mut moved = false;
+        for (side, input) in [(Side::Dialer, &mut *dialer), (Side::Listener, &mut *listener)] {
+            let before = input.len();
+            if session.feed(side, input, &mut out).is_err() {
+                return false;
+            }
+            moved |= input.len() != before;
+            drop(out.drain_notes());
+            for effect in out.drain().collect::<Vec<_>>() {
+                moved = true;
+                let over = match effect {
+                    Effect::Splice => true,
+                    Effect::Ask(question) => session.answer(answer(&question), &mut Effects::new()).is_err(),
+                    _ => false,
+                };
+                if over {
+                    return false;
+                }
+            }
+        }
+        if !moved {
+            return true;
+        }
+    }
+}
+
+fn answer(question: &Question) -> Answer {
+    let end = |name: &str, major, minor| End {
+        name: name.into(),
+        release: Some(Release::new("redis", major, minor, None)),
+    };
+    let saved = || -> Bytes { Saved::Exact(OffsetMap::new(10, 10, LIMITS.offset_marks_max)).encode() };
+    match question {
+        Question::Ends { .. } => {
+            Answer::Ends { dialer: end("a", 5, 0), listener: end("b", 8, 0), refuse_early: None }
+        }
+        Question::Stream(_) => Answer::Stream { dialer: Some(saved()), listener: None },
+    }
+}
