@@ -4,3 +4,4 @@
 
 mod config_cli;
 mod config_files;
+mod readme;

@@ -45,6 +45,16 @@ pub struct Rule {
     pub rewrite: fn(&Command, &mut Rewriting<'_>),
 }
 
+impl Rule {
+    /// The first release that understands the form, for a reader.
+    pub fn since_text(&self) -> String {
+        if self.since == table::ALWAYS {
+            return "its own release".to_owned();
+        }
+        format!("{}.{}", self.since.0, self.since.1)
+    }
+}
+
 /// What a command has become.
 #[derive(Debug, Default)]
 pub struct Rewritten {

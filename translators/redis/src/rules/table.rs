@@ -8,7 +8,7 @@ use super::{Rule, geo, hashes, keys, lists, others, sorted_sets, streams, string
 use crate::releases::{Level, V6_0, V6_2, V7_0, V7_4, V8_0};
 
 /// For rules that look at the content and not at the release alone.
-const ALWAYS: Level = Level(u16::MAX, 0, 0);
+pub(super) const ALWAYS: Level = Level(u16::MAX, 0, 0);
 
 #[rustfmt::skip]
 pub const RULES: &[Rule] = &[
