@@ -1,0 +1,54 @@
+//! Client connections to stores on loopback.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use redis::Connection;
+
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+/// Longer than any command of the lab takes, so that a store that hangs fails a test and does not stop it.
+const REPLY_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A connection to the store on this port, database 0.
+///
+/// # Errors
+/// Nothing listens there, or it does not answer.
+pub fn connect(port: u16) -> Result<Connection> {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}/"))?;
+    let connection = client
+        .get_connection_with_timeout(CONNECT_TIME_MAX)
+        .with_context(|| format!("cannot connect to the store on port {port}"))?;
+    connection.set_read_timeout(Some(REPLY_TIME_MAX))?;
+    connection.set_write_timeout(Some(REPLY_TIME_MAX))?;
+    Ok(connection)
+}
+
+/// The `field:value` lines of INFO.
+#[derive(Clone, Debug)]
+pub struct Info {
+    text: String,
+}
+
+impl Info {
+    /// # Errors
+    /// The store does not answer.
+    pub fn ask(connection: &mut Connection, section: &str) -> Result<Self> {
+        Ok(Self { text: redis::cmd("INFO").arg(section).query(connection)? })
+    }
+
+    #[must_use]
+    pub fn get(&self, field: &str) -> Option<&str> {
+        self.fields().find_map(|(name, value)| (name == field).then_some(value))
+    }
+
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.text.lines().filter_map(|line| line.trim_end().split_once(':'))
+    }
+
+    /// # Errors
+    /// The field is absent or no number.
+    pub fn number(&self, field: &str) -> Result<u64> {
+        let value = self.get(field).ok_or_else(|| anyhow!("INFO has no {field}"))?;
+        value.parse().with_context(|| format!("INFO's {field} is {value:?}"))
+    }
+}
