@@ -1,0 +1,186 @@
+//! A master, a sidecar beside it, and replicas that reach the master through it.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use segue_bench::{
+    child::wait_for,
+    port,
+    reader::{self, Comparison},
+    server::{Options, Server},
+    sidecar::Sidecar,
+    stores::Store,
+};
+use serde_json::Value;
+
+/// A full sync of the tests' data takes a second or two; a machine under load takes its time.
+pub const SYNC_TIME_MAX: Duration = Duration::from_secs(60);
+/// What a replica logs when it rejects what its master sends.
+const REJECTED: &str = "sending an error to its master";
+
+pub struct Cluster {
+    pub master: Server,
+    pub sidecar: Sidecar,
+    pub replica: Server,
+    pub link_port: u16,
+}
+
+/// What a cluster is made of.
+pub struct Plan<'a> {
+    pub master: &'a str,
+    pub replica: &'a str,
+    pub loss: &'a str,
+    pub master_arguments: &'a [&'a str],
+    pub replica_arguments: &'a [&'a str],
+    /// Lines for the config's `[node]` table.
+    pub node: &'a str,
+}
+
+impl Plan<'_> {
+    pub fn new<'a>(master: &'a str, replica: &'a str) -> Plan<'a> {
+        Plan { master, replica, loss: "refuse", master_arguments: &[], replica_arguments: &[], node: "" }
+    }
+
+    /// Starts all three; the replica is not linked yet.
+    pub fn start(&self) -> Result<Cluster> {
+        let master =
+            Server::start(&Store::want(self.master)?, Options::new().arguments(self.master_arguments))?;
+        let replica =
+            Server::start(&Store::want(self.replica)?, Options::new().arguments(self.replica_arguments))?;
+        let [link_port, admin, metrics] = port::free_ports()?;
+        let config = format!(
+            r#"
+[node]
+id = "n1"
+protocol = "redis"
+store = "{master}"
+release = "auto"
+{node}
+
+[[peer]]
+id = "n2"
+store = "{replica}"
+release = "auto"
+
+[[link]]
+listen = "127.0.0.1:{link_port}"
+to = "store"
+
+[translation]
+mode = "auto"
+loss = "{loss}"
+
+[admin]
+listen = "127.0.0.1:{admin}"
+
+[metrics]
+listen = "127.0.0.1:{metrics}"
+"#,
+            master = master.address(),
+            replica = replica.address(),
+            node = self.node,
+            loss = self.loss,
+        );
+        let sidecar = Sidecar::start(Path::new(env!("CARGO_BIN_EXE_segue")), &config)?;
+        Ok(Cluster { master, sidecar, replica, link_port })
+    }
+
+    /// Starts all three and links the replica.
+    pub fn link(&self) -> Result<Cluster> {
+        let cluster = self.start()?;
+        cluster.replicate()?;
+        cluster.await_link_up()?;
+        Ok(cluster)
+    }
+}
+
+impl Cluster {
+    pub fn replicate(&self) -> Result<()> {
+        follow(&self.replica, self.link_port)
+    }
+
+    pub fn await_link_up(&self) -> Result<()> {
+        wait_for(SYNC_TIME_MAX, || Ok(link_is_up(&self.replica)?.then_some(())))?
+            .with_context(|| self.logs("the replica's link does not come up"))
+    }
+
+    /// Waits until the master knows that the replica has everything it ever wrote.
+    pub fn await_equal_offsets(&self) -> Result<()> {
+        wait_for(SYNC_TIME_MAX, || {
+            let info = self.master.info("replication")?;
+            let written = info.number("master_repl_offset")?;
+            let acknowledged = info.get("slave0").and_then(|replica| field(replica, "offset")?.parse().ok());
+            Ok((acknowledged == Some(written)).then_some(()))
+        })?
+        .with_context(|| self.logs("the acknowledged offset does not reach the master's"))
+    }
+
+    /// Waits for equal offsets, then compares all data and looks for rejected commands.
+    pub fn assert_equal(&self) -> Result<Comparison> {
+        self.await_equal_offsets()?;
+        let comparison = reader::compare(self.master.port(), self.replica.port())?;
+        ensure!(
+            comparison.is_equal(),
+            "{} of {} keys differ: {:#?}",
+            comparison.differences_total,
+            comparison.keys,
+            comparison.differences
+        );
+        self.assert_nothing_rejected()?;
+        Ok(comparison)
+    }
+
+    pub fn assert_nothing_rejected(&self) -> Result<()> {
+        let log = self.replica.log_text();
+        let rejected: Vec<_> = log.lines().filter(|line| line.contains(REJECTED)).collect();
+        ensure!(rejected.is_empty(), "the replica rejected commands: {rejected:#?}");
+        Ok(())
+    }
+
+    /// The only link of the status.
+    pub fn link_status(&self) -> Result<Value> {
+        let status = self.sidecar.status()?;
+        let links = status["links"].as_array().context("no links in the status")?;
+        let rewritten = links.iter().find(|link| link["dialer"]["peer"] == "n2");
+        rewritten.cloned().with_context(|| format!("no link of n2 in {status:#}"))
+    }
+
+    pub fn data_losses(&self) -> Result<Vec<Value>> {
+        let losses = self.sidecar.losses()?;
+        let recent = losses["recent"].as_array().context("no recent losses")?;
+        Ok(recent.iter().filter(|loss| loss["grade"] == "data").cloned().collect())
+    }
+
+    /// The master's counts of full and partial syncs.
+    pub fn syncs(&self) -> Result<(u64, u64)> {
+        let info = self.master.info("stats")?;
+        Ok((info.number("sync_full")?, info.number("sync_partial_ok")?))
+    }
+
+    fn logs(&self, what: &str) -> String {
+        let tail = |text: String| {
+            let lines: Vec<_> = text.lines().rev().take(15).map(str::to_owned).collect();
+            lines.into_iter().rev().collect::<Vec<_>>().join("\n  ")
+        };
+        format!(
+            "{what}\nsidecar:\n  {}\nreplica:\n  {}\nmaster:\n  {}",
+            tail(self.sidecar.log_text()),
+            tail(self.replica.log_text()),
+            tail(self.master.log_text())
+        )
+    }
+}
+
+pub fn follow(replica: &Server, port: u16) -> Result<()> {
+    redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).exec(&mut replica.client()?)?;
+    Ok(())
+}
+
+pub fn link_is_up(replica: &Server) -> Result<bool> {
+    Ok(replica.info("replication")?.get("master_link_status") == Some("up"))
+}
+
+/// A field of `slave0:ip=…,port=…,offset=…`.
+fn field<'a>(replica: &'a str, name: &str) -> Option<&'a str> {
+    replica.split(',').find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+}

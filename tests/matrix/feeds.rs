@@ -1,0 +1,113 @@
+//! An unmodified 8.0 master feeds unmodified older replicas: all data, then a stream of writes.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Result, ensure};
+use segue_bench::{
+    data,
+    load::{Load, Options},
+};
+
+use crate::cluster::Plan;
+
+const LOAD_TIME: Duration = Duration::from_secs(5);
+
+fn feeds(master: &str, replica: &str) -> Result<()> {
+    let cluster = Plan::new(master, replica).start()?;
+    let mut client = cluster.master.client()?;
+    data::fill_core(&mut client, 1)?;
+    cluster.replicate()?;
+    cluster.await_link_up()?;
+
+    let options = Options { seed: 20_261_123, ..Options::default() };
+    let load = Load::start(cluster.master.port(), options)?;
+    thread::sleep(LOAD_TIME);
+    let counts = load.stop()?;
+    ensure!(counts.acknowledged > 1000, "hardly any load: {counts:?}");
+    ensure!(counts.disconnects == 0, "the load was cut off: {counts:?}");
+
+    let compared = cluster.assert_equal()?;
+    ensure!(compared.keys > 500, "only {} keys", compared.keys);
+    let link = cluster.link_status()?;
+    ensure!(link["verdict"] == "rewrite", "{link:#}");
+    ensure!(link["dialer"]["release"]["learned"] == "probe", "{link:#}");
+    ensure!(cluster.syncs()? == (1, 0), "more than one full sync: {:?}", cluster.syncs()?);
+    let losses = cluster.data_losses()?;
+    ensure!(losses.is_empty(), "{losses:#?}");
+    Ok(())
+}
+
+#[test]
+fn redis_8_0_feeds_7_0() -> Result<()> {
+    feeds("redis-8.0", "redis-7.0")
+}
+
+#[test]
+fn redis_8_0_feeds_6_2() -> Result<()> {
+    feeds("redis-8.0", "redis-6.2.14")
+}
+
+#[test]
+fn redis_8_0_feeds_6_0() -> Result<()> {
+    feeds("redis-8.0", "redis-6.0")
+}
+
+#[test]
+fn redis_8_0_feeds_5_0() -> Result<()> {
+    feeds("redis-8.0", "redis-5.0")
+}
+
+#[test]
+fn redis_8_0_2_feeds_6_0() -> Result<()> {
+    feeds("redis-8.0.2", "redis-6.0")
+}
+
+#[test]
+fn redis_7_0_feeds_6_2() -> Result<()> {
+    feeds_7_0("redis-6.2.14")
+}
+
+/// The load is at the level of 8.0: an older master gets the data set alone, and a few of its own forms.
+fn feeds_7_0(replica: &str) -> Result<()> {
+    let cluster = Plan::new("redis-7.0", replica).start()?;
+    let mut client = cluster.master.client()?;
+    data::fill_core(&mut client, 1)?;
+    cluster.replicate()?;
+    cluster.await_link_up()?;
+    for text in ["SET a b EX 1000", "PEXPIRE a 5000000 GT", "LPUSH list 1 2 3 4", "LMPOP 1 list LEFT COUNT 2"]
+    {
+        let mut words = text.split(' ');
+        redis::cmd(words.next().unwrap_or_default()).arg(words.collect::<Vec<_>>()).exec(&mut client)?;
+    }
+    cluster.assert_equal()?;
+    Ok(())
+}
+
+/// WAIT answers truly: it counts the replica only when the replica has the write.
+#[test]
+fn wait_is_true_on_every_write() -> Result<()> {
+    let cluster = Plan::new("redis-8.0", "redis-6.0").link()?;
+    let mut master = cluster.master.client()?;
+    let mut replica = cluster.replica.client()?;
+    for n in 0..300 {
+        let key = format!("k{}", n % 7);
+        match n % 4 {
+            0 => redis::cmd("SET").arg(&key).arg(n).arg("EX").arg(1000).exec(&mut master)?,
+            1 => redis::cmd("SET").arg(&key).arg(n).exec(&mut master)?,
+            2 => {
+                redis::cmd("HINCRBYFLOAT").arg("h").arg("f").arg(1.5).exec(&mut master)?;
+                redis::cmd("SET").arg(&key).arg(n).arg("KEEPTTL").exec(&mut master)?;
+            }
+            _ => {
+                redis::cmd("DEL").arg(&key).exec(&mut master)?;
+                redis::cmd("COPY").arg("h").arg("h2").arg("REPLACE").exec(&mut master)?;
+                redis::cmd("SET").arg(&key).arg(n).exec(&mut master)?;
+            }
+        }
+        let replicas: u64 = redis::cmd("WAIT").arg(1).arg(5000).query(&mut master)?;
+        ensure!(replicas == 1, "WAIT 1 answered {replicas} after write {n}");
+        let value: u64 = redis::cmd("GET").arg(&key).query(&mut replica)?;
+        ensure!(value == n, "WAIT answered before the replica had write {n}: it has {value}");
+    }
+    Ok(())
+}

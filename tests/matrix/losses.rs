@@ -1,0 +1,164 @@
+//! Content that the older release can't represent: refused before the replica's data is touched, or left
+//! out and counted.
+
+use anyhow::{Context, Result, ensure};
+use segue_bench::{
+    child::wait_for,
+    data::{self, LIBRARY, Newer},
+    reader::{self, What},
+};
+
+use crate::cluster::{Cluster, Plan, SYNC_TIME_MAX, link_is_up};
+
+/// What the refusal and the loss must name.
+const fn expected(newer: Newer) -> (&'static str, &'static str) {
+    match newer {
+        Newer::Functions => ("function-library", LIBRARY),
+        Newer::FieldTtls => ("hash-field-ttl", "newer:hash:"),
+        Newer::VectorSets => ("vector-set", "newer:vectors"),
+    }
+}
+
+/// The newest refusal in the status.
+fn refusal(cluster: &Cluster) -> Result<String> {
+    let detail = wait_for(SYNC_TIME_MAX, || {
+        let status = cluster.sidecar.status()?;
+        Ok(status["refusals"][0]["detail"].as_str().map(str::to_owned))
+    })?;
+    detail.context("nothing was refused")
+}
+
+fn snapshot_is_refused(newer: Newer, replica: &str) -> Result<()> {
+    let cluster = Plan::new("redis-8.0", replica).start()?;
+    let mut master = cluster.master.client()?;
+    data::fill_core(&mut master, 1)?;
+    data::fill_newer(&mut master, newer)?;
+    // What the replica has before, it must have afterwards.
+    let mut client = cluster.replica.client()?;
+    redis::cmd("SET").arg("mine").arg("kept").exec(&mut client)?;
+    cluster.replicate()?;
+
+    let detail = refusal(&cluster)?;
+    let (kind, name) = expected(newer);
+    ensure!(detail.contains(kind) && detail.contains(name), "the refusal names neither: {detail}");
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    ensure!(!link_is_up(&cluster.replica)?, "the link came up all the same");
+    let mine: Option<String> = redis::cmd("GET").arg("mine").query(&mut client)?;
+    let keys: u64 = redis::cmd("DBSIZE").query(&mut client)?;
+    ensure!(
+        (mine.as_deref(), keys) == (Some("kept"), 1),
+        "the replica's data was touched: {keys} keys, {mine:?}"
+    );
+    ensure!(cluster.sidecar.metric("segue_refusals_total{reason=\"loss\"}")? > Some(0.0), "not counted");
+    // The replica tries every second; each try that gets through costs the master a snapshot.
+    let (full, _) = cluster.syncs()?;
+    ensure!(full <= 3, "{full} snapshots were made for nothing");
+    ensure!(cluster.replica.log_text().contains("Segue refuses this link"), "the replica was not told why");
+
+    // Degrade: the link comes up, and what is missing is counted.
+    let (code, answer) = cluster.sidecar.put_translation(&serde_json::json!({ "loss": "degrade" }))?;
+    ensure!(code == 200, "{code} {answer}");
+    cluster.await_link_up()?;
+    only_declared_differences(&cluster, newer)
+}
+
+fn only_declared_differences(cluster: &Cluster, newer: Newer) -> Result<()> {
+    cluster.await_equal_offsets()?;
+    cluster.assert_nothing_rejected()?;
+    let (kind, name) = expected(newer);
+    let losses = cluster.data_losses()?;
+    ensure!(!losses.is_empty() && losses.iter().all(|loss| loss["kind"] == kind), "{losses:#?}");
+    let named = losses.iter().all(|loss| {
+        loss["key"].as_str().is_some_and(|key| key.starts_with(name))
+            || loss["what"].as_str().is_some_and(|what| what.contains(name))
+    });
+    ensure!(named, "{losses:#?}");
+    let metric = format!("segue_losses_total{{grade=\"data\",kind=\"{kind}\"}}");
+    let report = cluster.sidecar.losses()?;
+    let counted = report["counts"].as_array().into_iter().flatten().find(|count| count["kind"] == kind);
+    let counted = counted.and_then(|count| count["count"].as_f64());
+    ensure!(counted.is_some() && cluster.sidecar.metric(&metric)? == counted, "{metric} is not {counted:?}");
+
+    let comparison = reader::compare(cluster.master.port(), cluster.replica.port())?;
+    for difference in &comparison.differences {
+        let declared = newer.keys().iter().any(|key| key.as_bytes() == difference.key);
+        let unreadable = matches!(difference.what, What::OnlyInFirst | What::NotReadable { .. });
+        ensure!(declared && unreadable, "undeclared: {difference:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn function_libraries_in_the_snapshot() -> Result<()> {
+    snapshot_is_refused(Newer::Functions, "redis-6.2.14")
+}
+
+#[test]
+fn field_ttls_in_the_snapshot() -> Result<()> {
+    snapshot_is_refused(Newer::FieldTtls, "redis-6.0")
+}
+
+#[test]
+fn vector_sets_in_the_snapshot() -> Result<()> {
+    snapshot_is_refused(Newer::VectorSets, "redis-7.0")
+}
+
+#[test]
+fn function_libraries_pass_where_they_are_known() -> Result<()> {
+    let cluster = Plan::new("redis-8.0", "redis-7.0").start()?;
+    data::fill_newer(&mut cluster.master.client()?, Newer::Functions)?;
+    cluster.replicate()?;
+    cluster.await_link_up()?;
+    cluster.await_equal_offsets()?;
+    let list: String = format!(
+        "{:?}",
+        redis::cmd("FUNCTION").arg("LIST").query::<redis::Value>(&mut cluster.replica.client()?)?
+    );
+    ensure!(list.contains(LIBRARY), "{list}");
+    Ok(())
+}
+
+/// In the stream, a loss ends the link before it, and the replica keeps what it has; once losses are
+/// allowed it goes on from there, without a full sync.
+fn stream_is_refused(newer: Newer) -> Result<()> {
+    let cluster = Plan::new("redis-8.0", "redis-6.0").start()?;
+    let mut master = cluster.master.client()?;
+    redis::cmd("SET").arg("before").arg(1).exec(&mut master)?;
+    cluster.replicate()?;
+    cluster.await_link_up()?;
+    cluster.await_equal_offsets()?;
+    data::fill_newer(&mut master, newer)?;
+    redis::cmd("SET").arg("after").arg(1).exec(&mut master)?;
+
+    let detail = refusal(&cluster)?;
+    let (kind, name) = expected(newer);
+    ensure!(detail.contains(kind) && detail.contains(name), "the refusal names neither: {detail}");
+    let mut replica = cluster.replica.client()?;
+    let (before, after): (bool, bool) = (
+        redis::cmd("EXISTS").arg("before").query(&mut replica)?,
+        redis::cmd("EXISTS").arg("after").query(&mut replica)?,
+    );
+    ensure!((before, after) == (true, false), "before {before}, after {after}");
+
+    let (code, answer) = cluster.sidecar.put_translation(&serde_json::json!({ "loss": "degrade" }))?;
+    ensure!(code == 200, "{code} {answer}");
+    cluster.await_link_up()?;
+    only_declared_differences(&cluster, newer)?;
+    ensure!(cluster.syncs()?.0 == 1, "a full sync was made: {:?}", cluster.syncs()?);
+    Ok(())
+}
+
+#[test]
+fn function_libraries_in_the_stream() -> Result<()> {
+    stream_is_refused(Newer::Functions)
+}
+
+#[test]
+fn field_ttls_in_the_stream() -> Result<()> {
+    stream_is_refused(Newer::FieldTtls)
+}
+
+#[test]
+fn vector_sets_in_the_stream() -> Result<()> {
+    stream_is_refused(Newer::VectorSets)
+}

@@ -1,0 +1,13 @@
+//! Real stores of every release, linked through a real sidecar.
+//!
+//! Stores are fetched into `target/stores` (`cargo verify` does it beforehand); one that can't be had is
+//! a failure. Run one test alone with `cargo test --test matrix <name>`.
+
+mod cluster;
+mod convert;
+mod feeds;
+mod large;
+mod links;
+mod losses;
+mod resync;
+mod toggles;

@@ -1,0 +1,101 @@
+//! Links that break: the replica comes back, and no data differs.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use segue_bench::{
+    child::wait_for,
+    data,
+    load::{Load, Options},
+};
+
+use crate::cluster::{Cluster, Plan, SYNC_TIME_MAX};
+
+const BETWEEN: Duration = Duration::from_millis(700);
+
+/// Cuts a link under load, over and over; then compares.
+fn under_load(replica: &str, seed: u64, mut cut: impl FnMut(&mut Cluster) -> Result<()>) -> Result<Cluster> {
+    let mut cluster = Plan::new("redis-8.0", replica).start()?;
+    data::fill_core(&mut cluster.master.client()?, 1)?;
+    redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("repl-backlog-size")
+        .arg("64mb")
+        .exec(&mut cluster.master.client()?)?;
+    cluster.replicate()?;
+    cluster.await_link_up()?;
+    let load =
+        Load::start(cluster.master.port(), Options { seed, rate_per_s: Some(3000), ..Options::default() })?;
+    for _ in 0..4 {
+        thread::sleep(BETWEEN);
+        cut(&mut cluster)?;
+    }
+    thread::sleep(BETWEEN);
+    load.stop()?;
+    cluster.await_link_up()?;
+    cluster.assert_equal().with_context(|| format!("seed {seed}"))?;
+    Ok(cluster)
+}
+
+fn await_syncs(cluster: &Cluster, done: impl Fn((u64, u64)) -> bool) -> Result<()> {
+    wait_for(SYNC_TIME_MAX, || Ok(done(cluster.syncs()?).then_some(())))?
+        .context("the replica does not come back")
+}
+
+#[test]
+fn a_link_cut_by_the_master_resumes_without_a_full_sync() -> Result<()> {
+    let cluster = under_load("redis-6.0", 1, |cluster| {
+        let (_, before) = cluster.syncs()?;
+        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("replica").exec(&mut cluster.master.client()?)?;
+        await_syncs(cluster, |(_, partial)| partial > before)
+    })?;
+    ensure!(cluster.syncs()? == (1, 4), "{:?}", cluster.syncs()?);
+    Ok(())
+}
+
+#[test]
+fn a_link_cut_by_the_replica_resumes_without_a_full_sync() -> Result<()> {
+    let cluster = under_load("redis-5.0", 2, |cluster| {
+        let (_, before) = cluster.syncs()?;
+        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("master").exec(&mut cluster.replica.client()?)?;
+        await_syncs(cluster, |(_, partial)| partial > before)
+    })?;
+    ensure!(cluster.syncs()? == (1, 4), "{:?}", cluster.syncs()?);
+    Ok(())
+}
+
+#[test]
+fn a_sidecar_that_ends_in_order_costs_no_full_sync() -> Result<()> {
+    let cluster = under_load("redis-6.2.14", 3, |cluster| {
+        let (_, before) = cluster.syncs()?;
+        cluster.sidecar.stop()?;
+        cluster.sidecar.restart()?;
+        await_syncs(cluster, |(_, partial)| partial > before)
+    })?;
+    ensure!(cluster.syncs()? == (1, 4), "{:?}", cluster.syncs()?);
+    Ok(())
+}
+
+#[test]
+fn after_a_sidecar_was_killed_the_replica_comes_back_and_no_data_differs() -> Result<()> {
+    under_load("redis-6.0", 4, |cluster| {
+        let (before, _) = cluster.syncs()?;
+        cluster.sidecar.kill9()?;
+        cluster.sidecar.restart()?;
+        // Its state is gone: a full sync, never a guessed offset.
+        await_syncs(cluster, |(full, _)| full > before)
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_replica_that_restarts_comes_back_and_no_data_differs() -> Result<()> {
+    under_load("redis-7.0", 5, |cluster| {
+        let port = cluster.link_port.to_string();
+        cluster.replica.kill9()?;
+        cluster.replica.restart()?;
+        redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).exec(&mut cluster.replica.client()?)?;
+        cluster.await_link_up()
+    })?;
+    Ok(())
+}

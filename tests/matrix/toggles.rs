@@ -1,0 +1,63 @@
+//! Turning translation off, on and down while links are up.
+
+use anyhow::{Context, Result, ensure};
+use segue_bench::{child::wait_for, data};
+use serde_json::json;
+
+use crate::cluster::{Plan, SYNC_TIME_MAX, link_is_up};
+
+#[test]
+fn off_is_refused_under_an_old_replica_unless_forced_and_auto_brings_it_back() -> Result<()> {
+    let cluster = Plan::new("redis-8.0", "redis-6.0").start()?;
+    data::fill_core(&mut cluster.master.client()?, 1)?;
+    cluster.replicate()?;
+    cluster.await_link_up()?;
+    cluster.await_equal_offsets()?;
+
+    let (code, answer) = cluster.sidecar.put_translation(&json!({ "mode": "off", "who": "test" }))?;
+    ensure!(code == 409 && answer.contains("n2"), "{code} {answer}");
+    ensure!(cluster.sidecar.translation()?["mode"] == "auto", "it was turned off all the same");
+
+    let forced = json!({ "mode": "off", "who": "test", "reason": "drill", "force": true });
+    let (code, answer) = cluster.sidecar.put_translation(&forced)?;
+    ensure!(code == 200, "{code} {answer}");
+    // The link was cut. Untranslated, a partial resync may pass, until the master sends a newer form.
+    let (code, answer) = cluster.sidecar.put_translation(&json!({ "mode": "auto", "who": "test" }))?;
+    ensure!(code == 200, "{code} {answer}");
+    cluster.await_link_up()?;
+    redis::cmd("SET").arg("k").arg("v").arg("EX").arg(1000).exec(&mut cluster.master.client()?)?;
+    cluster.assert_equal()?;
+
+    let changes = cluster.sidecar.translation()?["changes"].clone();
+    ensure!(
+        changes[1]["who"] == "test" && changes[1]["reason"] == "drill" && changes[1]["forced"] == true,
+        "{changes:#}"
+    );
+    Ok(())
+}
+
+#[test]
+fn off_under_equal_releases_needs_no_force() -> Result<()> {
+    let cluster = Plan::new("redis-8.0", "redis-8.0").link()?;
+    let (code, answer) = cluster.sidecar.put_translation(&json!({ "mode": "off" }))?;
+    ensure!(code == 200, "{code} {answer}");
+    wait_for(SYNC_TIME_MAX, || Ok(link_is_up(&cluster.replica)?.then_some(())))?
+        .context("the link stays down")?;
+    cluster.assert_equal()?;
+    Ok(())
+}
+
+#[test]
+fn a_pin_speaks_the_old_release_to_a_new_peer() -> Result<()> {
+    let cluster = Plan::new("redis-8.0", "redis-8.0").start()?;
+    data::fill_core(&mut cluster.master.client()?, 1)?;
+    let (code, answer) = cluster.sidecar.put_translation(&json!({ "mode": "redis-6.0" }))?;
+    ensure!(code == 200, "{code} {answer}");
+    cluster.replicate()?;
+    cluster.await_link_up()?;
+    redis::cmd("SET").arg("k").arg("v").arg("EX").arg(1000).exec(&mut cluster.master.client()?)?;
+    cluster.assert_equal()?;
+    let link = cluster.link_status()?;
+    ensure!(link["verdict"] == "rewrite" && link["target"] == "redis-6.0", "{link:#}");
+    Ok(())
+}
