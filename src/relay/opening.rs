@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use segue_wire::{Answer, End, Grade, Note, PeerName, Question, Side, StreamKey, Verdict};
 
-use super::{Shared, link::Link, unix_now_s};
+use super::{Shared, link::Link, shared::unix_now_s};
 use crate::{
     config::{self, LinkTarget},
     peers::Known,

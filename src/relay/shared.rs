@@ -1,0 +1,153 @@
+//! What all links share, and what becomes of a link that ends.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use segue_wire::{FaultKind, Hints, PeerName, Protocol, Refusal, Session, Verdict};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    StartError, link::Link, metrics::Metrics, pump::Stop, refusals::Refusals, translation::Translation,
+};
+use crate::{
+    config::{self, Config},
+    losses::LossReport,
+    peers::Peers,
+    status::RefusalStatus,
+    streams::Streams,
+};
+
+/// What all links share.
+pub struct Shared {
+    pub(super) config: Config,
+    pub(super) protocol: Arc<dyn Protocol>,
+    pub(super) peers: Peers,
+    pub(super) streams: Streams,
+    pub(super) losses: LossReport,
+    pub(super) refusals: Refusals,
+    pub(super) translation: Translation,
+    pub(super) metrics: Metrics,
+    pub(super) links: Mutex<BTreeMap<u64, Arc<Link>>>,
+    pub(super) next_link: AtomicU64,
+    pub(super) started: Instant,
+    /// Ends every link.
+    pub(super) stop: CancellationToken,
+}
+
+impl Shared {
+    pub fn new(config: Config, protocol: Arc<dyn Protocol>) -> Result<Self, StartError> {
+        Ok(Self {
+            peers: Peers::new(&config, protocol.clone()),
+            streams: Streams::open(&config.state.dir)?,
+            losses: LossReport::new(),
+            refusals: Refusals::default(),
+            translation: Translation::new(&config.translation, &config.state.dir),
+            metrics: Metrics::new()?,
+            links: Mutex::default(),
+            next_link: AtomicU64::new(1),
+            started: Instant::now(),
+            stop: CancellationToken::new(),
+            protocol,
+            config,
+        })
+    }
+
+    pub(super) fn open_session(&self) -> Box<dyn Session> {
+        let settings = self.translation.settings();
+        let mut nonce = [0; 20];
+        if let Err(error) = getrandom::fill(&mut nonce) {
+            tracing::error!(%error, "the system gives no random bytes");
+        }
+        let hints = Hints { mode: settings.mode, on_loss: settings.loss, nonce };
+        self.protocol.open(hints, self.config.limits.session)
+    }
+
+    pub(super) fn stopped(&self, link: &Link, configured: &config::Link, stop: Stop) {
+        self.report_bytes(link);
+        let peer = link.peer(self.peers.own_name());
+        let peer_text = peer.as_deref().unwrap_or("-");
+        match stop {
+            Stop::Closed | Stop::Ended => {
+                tracing::debug!(link = link.id, peer = peer_text, ?stop, "link ended")
+            }
+            Stop::Io(side, error) => {
+                tracing::debug!(link = link.id, peer = peer_text, %side, %error, "link broke");
+            }
+            Stop::Fault(fault) => match fault.kind {
+                FaultKind::Refused(refusal) => {
+                    if matches!(refusal, Refusal::Loss { .. })
+                        && let Some(dialer) = &link.facts().dialer.name
+                        && self.refusals.early(dialer, Instant::now()).is_none()
+                    {
+                        self.refusals.hold_off(dialer, &refusal, Instant::now());
+                    }
+                    self.refused(configured, peer, refusal.label(), refusal.to_string());
+                }
+                kind => {
+                    self.metrics.faults.with_label_values(&[kind.label()]).inc();
+                    tracing::warn!(link = link.id, peer = peer_text, side = %fault.side,
+                        position_bytes = fault.position, error = %kind, "link ended by a fault");
+                }
+            },
+        }
+    }
+
+    pub(super) fn refused(
+        &self,
+        configured: &config::Link,
+        peer: Option<PeerName>,
+        reason: &str,
+        detail: String,
+    ) {
+        self.metrics.refusals.with_label_values(&[reason]).inc();
+        tracing::warn!(listen = %configured.listen, peer = peer.as_deref().unwrap_or("-"), reason, detail,
+            "link refused");
+        self.refusals.record(RefusalStatus {
+            at_unix_s: unix_now_s(),
+            listen: configured.listen.to_string(),
+            peer: peer.map(|peer| peer.to_string()),
+            reason: reason.to_owned(),
+            detail,
+        });
+    }
+
+    /// Ends an earlier rewritten link between the same two stores, and waits until its state is saved:
+    /// a replica that dials again has given up on it.
+    pub(super) async fn supersede(
+        &self,
+        link: &Link,
+        dialer: &PeerName,
+        listener: &PeerName,
+        limit: Duration,
+    ) {
+        let earlier: Vec<_> = self
+            .links()
+            .values()
+            .filter(|other| other.id != link.id)
+            .filter(|other| {
+                let facts = other.facts();
+                facts.verdict == Some(Verdict::Rewrite)
+                    && facts.dialer.name.as_ref() == Some(dialer)
+                    && facts.listener.name.as_ref() == Some(listener)
+            })
+            .cloned()
+            .collect();
+        for other in earlier {
+            other.end.cancel();
+            if tokio::time::timeout(limit, other.ended.cancelled()).await.is_err() {
+                tracing::warn!(link = other.id, "an earlier link of the same replica does not end");
+            }
+        }
+    }
+
+    pub(super) fn links(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Link>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn unix_now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
