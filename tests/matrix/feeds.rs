@@ -111,3 +111,18 @@ fn wait_is_true_on_every_write() -> Result<()> {
     }
     Ok(())
 }
+
+/// Found by the load: a move inside a list of one element must not cost the list its expiry.
+#[test]
+fn a_list_that_moves_its_only_element_keeps_its_expiry() -> Result<()> {
+    let cluster = Plan::new("redis-8.0", "redis-6.0").link()?;
+    let mut master = cluster.master.client()?;
+    for (from, to) in [("LEFT", "RIGHT"), ("RIGHT", "LEFT"), ("LEFT", "LEFT"), ("RIGHT", "RIGHT")] {
+        let key = format!("list:{from}:{to}");
+        redis::cmd("RPUSH").arg(&key).arg("only").exec(&mut master)?;
+        redis::cmd("PEXPIREAT").arg(&key).arg(4_102_444_800_000_u64).exec(&mut master)?;
+        redis::cmd("LMOVE").arg(&key).arg(&key).arg(from).arg(to).exec(&mut master)?;
+    }
+    ensure!(cluster.assert_equal()?.keys == 4);
+    Ok(())
+}

@@ -16,9 +16,9 @@ pub fn rpop_count(pop: &Command, to: &mut Rewriting<'_>) {
 
 pub fn lmove(lmove: &Command, to: &mut Rewriting<'_>) {
     let [_, source, destination, ..] = lmove.as_slice() else { return };
-    let pop = match &*word(lmove, 3) {
-        b"LEFT" => "LPOP",
-        _ => "RPOP",
+    let (index, pop) = match &*word(lmove, 3) {
+        b"LEFT" => ("0", "LPOP"),
+        _ => ("-1", "RPOP"),
     };
     let push = match &*word(lmove, 4) {
         b"LEFT" => "LPUSH",
@@ -27,6 +27,7 @@ pub fn lmove(lmove: &Command, to: &mut Rewriting<'_>) {
     if (pop, push) == ("RPOP", "LPUSH") {
         to.say(command(["RPOPLPUSH".into(), source.into(), destination.into()]));
     } else {
-        to.say(eval(scripts::LMOVE, &[source.clone(), destination.clone()], [pop.into(), push.into()]));
+        let arguments = [index.into(), push.into(), pop.into()];
+        to.say(eval(scripts::LMOVE, &[source.clone(), destination.clone()], arguments));
     }
 }

@@ -28,8 +28,11 @@ pub const COPY: &str = concat!(
      if e==-1 then e=0 end redis.call('RESTORE',KEYS[2],e,v,'REPLACE','ABSTTL') end"
 );
 
-/// KEYS: source, destination. ARGV: the command that pops, the command that pushes.
-pub const LMOVE: &str = "local v=redis.call(ARGV[1],KEYS[1]) if v then redis.call(ARGV[2],KEYS[2],v) end";
+/// KEYS: source, destination, which may be one. ARGV: index of the element, the command that pushes, the
+/// command that pops. Pushed before it is popped: a list must not become empty in between, for its expiry
+/// would go with it.
+pub const LMOVE: &str = "local v=redis.call('LINDEX',KEYS[1],ARGV[1]) \
+     if v then redis.call(ARGV[2],KEYS[2],v) redis.call(ARGV[3],KEYS[1]) end";
 
 /// KEYS: key. ARGV: GT or LT, `1` for INCR, `1` for XX, then score, member, …
 pub const ZADD_GT_LT: &str = "for i=4,#ARGV,2 do local n,m=ARGV[i],ARGV[i+1] \

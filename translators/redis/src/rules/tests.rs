@@ -76,7 +76,8 @@ fn lists() {
     check("redis-6.0", "RPOP k 2", &["LTRIM k 0 -3"]);
     check("redis-6.0", "RPOP k", &["RPOP k"]);
     check("redis-6.0", "LMOVE a b RIGHT LEFT", &["RPOPLPUSH a b"]);
-    check("redis-6.0", "LMOVE a b LEFT RIGHT", &["EVAL {LMOVE} 2 a b LPOP RPUSH"]);
+    check("redis-6.0", "LMOVE a b LEFT RIGHT", &["EVAL {LMOVE} 2 a b 0 RPUSH LPOP"]);
+    check("redis-6.0", "LMOVE a a RIGHT RIGHT", &["EVAL {LMOVE} 2 a a -1 RPUSH RPOP"]);
     check("redis-6.2", "LMOVE a b LEFT RIGHT", &["LMOVE a b LEFT RIGHT"]);
 }
 
