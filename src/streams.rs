@@ -1,11 +1,14 @@
 //! Saved stream state: what a translator needs to let a follower go on where it stopped.
 //!
-//! One small file for each (stream, follower), written whole beside its place and renamed, so that it is
-//! there entirely or not at all. Whatever can't be read counts as absent: the follower then gets a full
-//! sync, never a guessed offset.
+//! One file for each (stream, follower). It is saved whole beside its place and renamed, then appended to
+//! while the link runs. What is appended outlives the death of the process, not that of the host: the
+//! translator counts with it. A file that can't be read says so much: its state is empty, which no
+//! translator takes for a good one.
 //!
-//! File: 8 bytes `SEGUEST1` (format and its version), u64 BE CRC-64/NVME of what follows, u16 BE length
-//! of the stream's name, the name, u16 BE length of the follower's name, the name, the state.
+//! File: 8 bytes `SEGUEST2` (format and its version), then frames: u32 BE length, u64 BE CRC-64/NVME of the
+//! content, content. The first holds u16 BE length of the stream's name, the name, u16 BE length of the
+//! follower's name, the name, the state; each other a piece of what was appended. The first frame that is
+//! cut off or damaged ends the file.
 
 use std::{
     fs, io,
@@ -19,7 +22,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crc_fast::CrcAlgorithm::Crc64Nvme;
 use segue_wire::StreamKey;
 
-const MAGIC: &[u8; 8] = b"SEGUEST1";
+const MAGIC: &[u8; 8] = b"SEGUEST2";
+const FRAME_HEAD_BYTES: usize = 12;
 const SUFFIX: &str = "stream";
 /// Most files kept; the oldest give way. A follower whose state is gone gets a full sync.
 pub const FILES_MAX: usize = 1024;
@@ -45,27 +49,31 @@ impl Streams {
         Ok(Self { dir: dir.to_owned(), files_max: FILES_MAX, writing: Mutex::new(()) })
     }
 
-    /// Saves a state, durably: it is on disk when this returns.
+    /// Saves a state, durably: it is on disk when this returns. Earlier journals of it are void.
     ///
     /// # Errors
     /// The system's own. The earlier state, if any, is still there then.
-    pub fn save(&self, key: &StreamKey, state: &[u8]) -> io::Result<()> {
+    pub fn save(&self, key: &StreamKey, state: &[u8]) -> io::Result<Journal> {
         let file = self.file(key);
         let _writing = self.writing.lock();
         self.make_room(&file)?;
         let mut temporary = tempfile::NamedTempFile::new_in(&self.dir)?;
         temporary.write_all(&encode(key, state)?)?;
         temporary.as_file().sync_all()?;
-        temporary.persist(&file)?;
-        fs::File::open(&self.dir)?.sync_all()
+        let file = temporary.persist(&file)?;
+        fs::File::open(&self.dir)?.sync_all()?;
+        Ok(Journal { file })
     }
 
+    /// The state with all that was appended to it; empty if it can't be read, `None` if there is none.
     pub fn recall(&self, key: &StreamKey) -> Option<Bytes> {
         let file = self.file(key);
-        if fs::metadata(&file).ok()?.len() > FILE_BYTES_MAX {
-            return None;
-        }
-        decode(key, fs::read(file).ok()?.into())
+        let bytes = match fs::metadata(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Ok(metadata) if metadata.len() <= FILE_BYTES_MAX => fs::read(file).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        Some(decode(key, bytes.into()).unwrap_or_default())
     }
 
     /// # Errors
@@ -98,6 +106,27 @@ impl Streams {
     }
 }
 
+/// The end of one state's file, open to append to.
+#[derive(Debug)]
+pub struct Journal {
+    file: fs::File,
+}
+
+impl Journal {
+    /// Appends to the state. The system has it when this returns.
+    ///
+    /// # Errors
+    /// The system's own. The state is then void, as far as that can still be said.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut framed = BytesMut::with_capacity(bytes.len() + FRAME_HEAD_BYTES);
+        put_frame(&mut framed, bytes)?;
+        self.file.write_all(&framed).inspect_err(|_| {
+            // Needs no room on the disk; if even this fails, the damaged frame ends the file.
+            let _ = self.file.set_len(0);
+        })
+    }
+}
+
 fn encode(key: &StreamKey, state: &[u8]) -> io::Result<BytesMut> {
     let mut body = BytesMut::with_capacity(state.len() + 64);
     for name in [&key.stream, &key.follower] {
@@ -106,28 +135,45 @@ fn encode(key: &StreamKey, state: &[u8]) -> io::Result<BytesMut> {
         body.put_slice(name.as_bytes());
     }
     body.put_slice(state);
-    let mut file = BytesMut::with_capacity(body.len() + 16);
+    let mut file = BytesMut::with_capacity(body.len() + 32);
     file.put_slice(MAGIC);
-    file.put_u64(crc_fast::checksum(Crc64Nvme, &body));
-    file.put(body);
+    put_frame(&mut file, &body)?;
     Ok(file)
 }
 
+fn put_frame(out: &mut BytesMut, content: &[u8]) -> io::Result<()> {
+    out.put_u32(u32::try_from(content.len()).map_err(|_| io::Error::other("a frame of over 4 GiB"))?);
+    out.put_u64(crc_fast::checksum(Crc64Nvme, content));
+    out.put_slice(content);
+    Ok(())
+}
+
 fn decode(key: &StreamKey, mut file: Bytes) -> Option<Bytes> {
-    if file.len() < MAGIC.len() + 8 || file.split_to(MAGIC.len()) != MAGIC[..] {
+    if file.len() < MAGIC.len() || file.split_to(MAGIC.len()) != MAGIC[..] {
         return None;
     }
-    let checksum = file.get_u64();
-    if checksum != crc_fast::checksum(Crc64Nvme, &file) {
-        return None;
-    }
+    let mut first = take_frame(&mut file)?;
     for name in [&key.stream, &key.follower] {
-        let len = usize::from((file.len() >= 2).then(|| file.get_u16())?);
-        if file.len() < len || file.split_to(len) != name.as_bytes() {
+        let len = usize::from((first.len() >= 2).then(|| first.get_u16())?);
+        if first.len() < len || first.split_to(len) != name.as_bytes() {
             return None;
         }
     }
-    Some(file)
+    let mut state = BytesMut::from(first);
+    while let Some(appended) = take_frame(&mut file) {
+        state.put(appended);
+    }
+    Some(state.freeze())
+}
+
+/// The content of a whole, undamaged frame.
+fn take_frame(file: &mut Bytes) -> Option<Bytes> {
+    if file.len() < FRAME_HEAD_BYTES {
+        return None;
+    }
+    let (len, checksum) = (file.get_u32() as usize, file.get_u64());
+    let content = (file.len() >= len).then(|| file.split_to(len))?;
+    (crc_fast::checksum(Crc64Nvme, &content) == checksum).then_some(content)
 }
 
 #[cfg(test)]
@@ -158,18 +204,33 @@ mod tests {
     }
 
     #[test]
-    fn damage_counts_as_absent() {
+    fn what_is_appended_stands_behind_the_state() {
+        let (_dir, streams) = open();
+        let mut journal = streams.save(&key("a"), b"state").unwrap();
+        journal.append(b"+1").unwrap();
+        journal.append(b"+2").unwrap();
+        assert_eq!(streams.recall(&key("a")).unwrap(), "state+1+2");
+        streams.save(&key("a"), b"new").unwrap();
+        journal.append(b"+3").unwrap();
+        assert_eq!(streams.recall(&key("a")).unwrap(), "new", "a void journal was heard");
+    }
+
+    #[test]
+    fn a_damaged_state_is_empty_and_a_damaged_end_is_cut_off() {
         let (_dir, streams) = open();
         streams.save(&key("a"), b"state").unwrap();
         let file = streams.file(&key("a"));
+        let head = fs::read(&file).unwrap().len();
+        streams.save(&key("a"), b"state").unwrap().append(b"+1").unwrap();
         let whole = fs::read(&file).unwrap();
         for at in 0..whole.len() {
+            let expected = if at < head { "" } else { "state" };
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
             fs::write(&file, &damaged).unwrap();
-            assert_eq!(streams.recall(&key("a")), None, "byte {at} damaged");
+            assert_eq!(streams.recall(&key("a")).unwrap(), expected, "byte {at} damaged");
             fs::write(&file, &whole[..at]).unwrap();
-            assert_eq!(streams.recall(&key("a")), None, "cut at {at}");
+            assert_eq!(streams.recall(&key("a")).unwrap(), expected, "cut at {at}");
         }
     }
 

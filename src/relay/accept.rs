@@ -88,7 +88,7 @@ async fn serve(shared: Arc<Shared>, configured: config::Link, dialer: TcpStream)
     tracing::debug!(link = id, from = %dialer_address, to = %target, "link opened");
 
     let session = shared.open_session();
-    let opening = Opening { shared: shared.clone(), configured };
+    let opening = Opening::new(shared.clone(), configured);
     let stop = Pump::new(&link, &opening, session, dialer, listener).run().await;
     shared.links().remove(&id);
     link.ended.cancel();

@@ -21,6 +21,7 @@ pub struct Metrics {
     pub offset_shift_bytes: IntGaugeVec,
     pub state_failures: IntCounterVec,
     pub translation_changes: IntCounterVec,
+    pub config_reloads: IntCounterVec,
 }
 
 impl Metrics {
@@ -72,9 +73,14 @@ impl Metrics {
                 "Changes of mode or loss policy, by outcome",
                 &["outcome"],
             )?,
+            config_reloads: counters(
+                "segue_config_reloads_total",
+                "Reloads of the config, by outcome",
+                &["outcome"],
+            )?,
             registry,
         };
-        let all: [Box<dyn Collector>; 12] = [
+        let all: [Box<dyn Collector>; 13] = [
             Box::new(build),
             Box::new(metrics.links.clone()),
             Box::new(metrics.link_bytes.clone()),
@@ -87,12 +93,16 @@ impl Metrics {
             Box::new(metrics.offset_shift_bytes.clone()),
             Box::new(metrics.state_failures.clone()),
             Box::new(metrics.translation_changes.clone()),
+            Box::new(metrics.config_reloads.clone()),
         ];
         all.into_iter().try_for_each(|collector| metrics.registry.register(collector))?;
         for outcome in ["changed", "refused"] {
             metrics.translation_changes.with_label_values(&[outcome]);
         }
-        for step in ["save", "forget"] {
+        for outcome in ["loaded", "refused"] {
+            metrics.config_reloads.with_label_values(&[outcome]);
+        }
+        for step in ["save", "append", "forget"] {
             metrics.state_failures.with_label_values(&[step]);
         }
         metrics.count_links([].into_iter());

@@ -3,7 +3,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use crate::{
     config::{self, LinkTarget},
     peers::Known,
     status::Learned,
+    streams::Journal,
 };
 
 /// How long an earlier link of the same replica may take to save its state and end.
@@ -24,9 +25,15 @@ const SUPERSEDE_TIME_MAX: Duration = Duration::from_secs(2);
 pub struct Opening {
     pub shared: Arc<Shared>,
     pub configured: config::Link,
+    /// Of the stream that was saved last.
+    journal: Mutex<Option<(StreamKey, Journal)>>,
 }
 
 impl Opening {
+    pub fn new(shared: Arc<Shared>, configured: config::Link) -> Self {
+        Self { shared, configured, journal: Mutex::default() }
+    }
+
     pub async fn answer(&self, link: &Link, question: Question) -> Answer {
         match question {
             Question::Ends { listening_port, address } => self.ends(link, listening_port, address).await,
@@ -100,17 +107,43 @@ impl Opening {
     /// Durable before the next effect.
     pub async fn save(&self, key: StreamKey, state: Bytes) {
         let shared = self.shared.clone();
-        let saved = tokio::task::spawn_blocking(move || shared.streams.save(&key, &state)).await;
-        if let Ok(Err(error)) = saved {
-            self.shared.metrics.state_failures.with_label_values(&["save"]).inc();
-            tracing::error!(%error, "a stream's state could not be saved: the next link needs a full sync");
+        let saved = tokio::task::spawn_blocking(move || {
+            let saved = shared.streams.save(&key, &state);
+            saved.map(|journal| (key, journal))
+        });
+        match saved.await {
+            Ok(Ok(journal)) => *self.journal() = Some(journal),
+            Ok(Err(error)) => {
+                *self.journal() = None;
+                self.state_failed("save", &error);
+            }
+            Err(error) => tracing::error!(%error, "the task that saves a stream's state ended badly"),
         }
+    }
+
+    /// With the system, if not on disk, before the next effect. A journal that failed is not written to
+    /// any more: a gap in it would be worse than its end.
+    pub fn append(&self, key: &StreamKey, step: &[u8]) {
+        let mut journal = self.journal();
+        let Some((_, open)) = journal.as_mut().filter(|(of, _)| of == key) else { return };
+        if let Err(error) = open.append(step) {
+            *journal = None;
+            self.state_failed("append", &error);
+        }
+    }
+
+    fn state_failed(&self, step: &str, error: &std::io::Error) {
+        self.shared.metrics.state_failures.with_label_values(&[step]).inc();
+        tracing::error!(%error, step, "a stream's state is not kept: its next link may need a full sync");
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Option<(StreamKey, Journal)>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub async fn forget(&self, key: StreamKey) {
         if let Err(error) = self.shared.streams.forget(&key) {
-            self.shared.metrics.state_failures.with_label_values(&["forget"]).inc();
-            tracing::error!(%error, "a stream's old state could not be removed");
+            self.state_failed("forget", &error);
         }
     }
 
@@ -161,7 +194,10 @@ impl Opening {
                 let peer = link.peer(shared.peers.own_name());
                 shared.losses.record(&loss, peer.as_ref(), unix_now_s());
             }
-            Note::Shift(bytes) => link.shift_bytes.store(bytes, Relaxed),
+            Note::Shift(bytes) => {
+                // Said first when the stream begins: behind the snapshot, if there was one.
+                link.shift_bytes.store(bytes, Relaxed);
+            }
         }
     }
 }

@@ -147,6 +147,7 @@ impl<'a> Pump<'a> {
             match effect {
                 Effect::Send(to, bytes) => self.ends[usize::from(to == Side::Listener)].enqueue(bytes),
                 Effect::Save(key, state) => self.opening.save(key, state).await,
+                Effect::Append(key, step) => self.opening.append(&key, &step),
                 Effect::Forget(key) => self.opening.forget(key).await,
                 Effect::Ask(question) => {
                     let answer = self.opening.answer(self.link, question).await;

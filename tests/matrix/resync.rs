@@ -77,12 +77,25 @@ fn a_sidecar_that_ends_in_order_costs_no_full_sync() -> Result<()> {
 }
 
 #[test]
-fn after_a_sidecar_was_killed_the_replica_comes_back_and_no_data_differs() -> Result<()> {
-    under_load("redis-6.0", 4, |cluster| {
-        let (before, _) = cluster.syncs()?;
+fn a_sidecar_that_is_killed_costs_no_full_sync() -> Result<()> {
+    let cluster = under_load("redis-6.0", 4, |cluster| {
+        let (_, before) = cluster.syncs()?;
         cluster.sidecar.kill9()?;
         cluster.sidecar.restart()?;
-        // Its state is gone: a full sync, never a guessed offset.
+        await_syncs(cluster, |(_, partial)| partial > before)
+    })?;
+    ensure!(cluster.syncs()? == (1, 4), "{:?}", cluster.syncs()?);
+    Ok(())
+}
+
+/// Where the state is gone: a full sync, never a guessed offset.
+#[test]
+fn a_sidecar_without_its_state_costs_a_full_sync_and_no_data_differs() -> Result<()> {
+    under_load("redis-6.0", 6, |cluster| {
+        let (before, _) = cluster.syncs()?;
+        cluster.sidecar.kill9()?;
+        std::fs::remove_dir_all(cluster.sidecar.folder().join("segue-state"))?;
+        cluster.sidecar.restart()?;
         await_syncs(cluster, |(full, _)| full > before)
     })?;
     Ok(())

@@ -5,7 +5,7 @@ use segue_wire::{
     Answer, Effect, Effects, End, Hints, Limits, LossPolicy, Mode, Protocol, Question, Release, Side,
 };
 
-use crate::{Redis, offsets::OffsetMap, saved::Saved};
+use crate::{Redis, offsets::OffsetMap, saved};
 
 const LIMITS: Limits = Limits { held_bytes_max: 4096, handshake_bytes_max: 512, offset_marks_max: 8 };
 
@@ -78,11 +78,11 @@ fn answer(question: &Question) -> Answer {
         name: name.into(),
         release: Some(Release::new("redis", major, minor, None)),
     };
-    let saved = || -> Bytes { Saved::Exact(OffsetMap::new(10, 10, LIMITS.offset_marks_max)).encode() };
+    let state = || -> Bytes { saved::exact(&mut OffsetMap::new(10, 10, LIMITS.offset_marks_max), false) };
     match question {
         Question::Ends { .. } => {
             Answer::Ends { dialer: end("a", 5, 0), listener: end("b", 8, 0), refuse_early: None }
         }
-        Question::Stream(_) => Answer::Stream { dialer: Some(saved()), listener: None },
+        Question::Stream(_) => Answer::Stream { dialer: Some(state()), listener: None },
     }
 }

@@ -36,6 +36,16 @@ pub struct OffsetMap {
     replica: u64,
     master: u64,
     acknowledged: u64,
+    /// What happened since it was last written out.
+    unwritten: Unwritten,
+}
+
+/// Steps that are not journalled yet, and where the journal with them stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Unwritten {
+    steps: BytesMut,
+    replica: u64,
+    master: u64,
 }
 
 impl OffsetMap {
@@ -50,6 +60,7 @@ impl OffsetMap {
             replica,
             master,
             acknowledged: master,
+            unwritten: Unwritten::from(replica, master),
         }
     }
 
@@ -66,6 +77,12 @@ impl OffsetMap {
 
     /// `taken` bytes of the master became `given` bytes for the replica.
     pub fn translated(&mut self, taken: u64, given: u64) {
+        self.unwritten.reach(STEP_PASSED, self.replica, self.master);
+        self.step(taken, given);
+        self.unwritten.reach(STEP_TRANSLATED, self.replica, self.master);
+    }
+
+    fn step(&mut self, taken: u64, given: u64) {
         let before = Mark { replica: self.replica, master: self.master, run: Run::Still };
         match self.marks.back_mut() {
             Some(last) if last.replica == before.replica && last.master == before.master => {
@@ -143,15 +160,21 @@ impl OffsetMap {
 
 // === saved form ===
 //
-// u8 version = 1 | u64 replica | u64 master | u64 acknowledged | u32 count | count x (u64 replica,
-// u64 master, u8 run); big endian.
+// The whole map: u8 version = 1 | u64 replica | u64 master | u64 acknowledged | u32 count | count x (u64
+// replica, u64 master, u8 run). Behind it, in any number, steps of 17 bytes: u8 kind | u64 replica | u64
+// master, where the step ended: kind 1 bytes passed unchanged, 2 a command was translated. Big endian.
 
 const SAVED_VERSION: u8 = 1;
 const MARK_BYTES: usize = 17;
 const HEAD_BYTES: usize = 1 + 3 * 8 + 4;
+const STEP_BYTES: usize = 17;
+const STEP_PASSED: u8 = 1;
+const STEP_TRANSLATED: u8 = 2;
 
 impl OffsetMap {
-    pub fn encode(&self) -> Bytes {
+    /// The whole map; steps that are not written yet are in it.
+    pub fn encode(&mut self) -> Bytes {
+        self.unwritten = Unwritten::from(self.replica, self.master);
         let mut out = BytesMut::with_capacity(HEAD_BYTES + self.marks.len() * MARK_BYTES);
         out.put_u8(SAVED_VERSION);
         out.put_u64(self.replica);
@@ -166,17 +189,24 @@ impl OffsetMap {
         out.freeze()
     }
 
-    /// `None` for anything that `encode` would not have written.
+    /// The steps since the last time the map or its steps were written, if there are any.
+    pub fn take_steps(&mut self) -> Option<Bytes> {
+        self.unwritten.reach(STEP_PASSED, self.replica, self.master);
+        let steps = self.unwritten.steps.split().freeze();
+        (!steps.is_empty()).then_some(steps)
+    }
+
+    /// `None` for anything that `encode` and `take_steps` would not have written.
     pub fn decode(mut saved: &[u8], marks_max: usize) -> Option<Self> {
         if saved.len() < HEAD_BYTES || saved.get_u8() != SAVED_VERSION {
             return None;
         }
         let (replica, master, acknowledged) = (saved.get_u64(), saved.get_u64(), saved.get_u64());
         let count = saved.get_u32() as usize;
-        if count == 0 || saved.len() != count.checked_mul(MARK_BYTES)? {
+        if count == 0 || saved.len() < count.checked_mul(MARK_BYTES)? {
             return None;
         }
-        let mut marks = VecDeque::with_capacity(count);
+        let mut marks = VecDeque::new();
         for _ in 0..count {
             let mark = Mark {
                 replica: saved.get_u64(),
@@ -195,7 +225,49 @@ impl OffsetMap {
             }
             marks.push_back(mark);
         }
-        Some(Self { marks, marks_max: marks_max.max(Self::MARKS_MIN), replica, master, acknowledged })
+        let marks_max = marks_max.max(Self::MARKS_MIN);
+        let unwritten = Unwritten::from(replica, master);
+        let mut map = Self { marks, marks_max, replica, master, acknowledged, unwritten };
+        while !saved.is_empty() {
+            map.repeat(&mut saved)?;
+        }
+        map.unwritten = Unwritten::from(map.replica, map.master);
+        Some(map)
+    }
+
+    /// One step from the journal.
+    fn repeat(&mut self, saved: &mut &[u8]) -> Option<()> {
+        if saved.len() < STEP_BYTES {
+            return None;
+        }
+        let (kind, replica, master) = (saved.get_u8(), saved.get_u64(), saved.get_u64());
+        let given = replica.checked_sub(self.replica)?;
+        let taken = master.checked_sub(self.master)?;
+        match kind {
+            STEP_PASSED if given == taken => {
+                self.replica = replica;
+                self.master = master;
+            }
+            STEP_TRANSLATED => self.step(taken, given),
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+impl Unwritten {
+    fn from(replica: u64, master: u64) -> Self {
+        Self { steps: BytesMut::new(), replica, master }
+    }
+
+    /// Both counts have come this far, by this kind of step.
+    fn reach(&mut self, kind: u8, replica: u64, master: u64) {
+        if (self.replica, self.master) != (replica, master) {
+            self.steps.put_u8(kind);
+            self.steps.put_u64(replica);
+            self.steps.put_u64(master);
+            (self.replica, self.master) = (replica, master);
+        }
     }
 }
 
@@ -287,8 +359,13 @@ mod tests {
                     prop_assert!((lowest.unwrap_or(truth)..=next.max(truth)).contains(&resumed.master));
                 }
             }
-            let saved = map.encode();
-            prop_assert_eq!(OffsetMap::decode(&saved, marks_max), Some(map));
+            let mut saved = BytesMut::from(&OffsetMap::new(7, 5, marks_max).encode()[..]);
+            saved.extend_from_slice(&map.take_steps().unwrap());
+            prop_assert_eq!(map.take_steps(), None);
+            let journalled = OffsetMap::decode(&saved, marks_max);
+            prop_assert_eq!(journalled.as_ref(), Some(&map), "from the journal");
+            let whole = map.encode();
+            prop_assert_eq!(OffsetMap::decode(&whole, marks_max), Some(map), "from the whole");
         }
 
         #[test]

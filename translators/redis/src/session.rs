@@ -284,7 +284,7 @@ impl RedisSession {
         let (replica, _) = self.saved.take().unwrap_or_default();
         let resume = psync.resume.and_then(|(stream, offset)| {
             let map = match replica {
-                Some(Saved::Exact(map)) => map.resume(offset)?,
+                Some(Saved::Exact { map, .. }) => map.resume(offset)?,
                 // A master that hands over counts in its own stream: there was nothing to shift.
                 None if psync.failover => OffsetMap::new(offset, offset, self.limits.offset_marks_max),
                 _ => return None,

@@ -7,7 +7,7 @@ use crate::{
     offsets::OffsetMap,
     resp::{self, Collect, Command, Head, Pass},
     rules::{Handling, Lost, Rewritten, Rules},
-    saved::Saved,
+    saved,
 };
 
 const REPLICA: Side = Side::Dialer;
@@ -27,9 +27,17 @@ pub struct Stream {
     unit: Unit,
     in_transaction: bool,
     db: u64,
-    /// Has it been saved that the offsets may differ?
-    doubt_saved: bool,
+    /// Have the offsets ever differed on this link; and has that been saved?
+    shifted: bool,
+    shift_saved: bool,
+    /// Bytes appended since the map was saved whole.
+    journal_bytes: usize,
+    /// What one feed gives, until what it relies on is saved.
+    given: Effects,
 }
+
+/// Beyond this, the map is saved whole again.
+const JOURNAL_BYTES_MAX: usize = 1 << 20;
 
 /// What stands at the front of the input.
 enum Unit {
@@ -59,13 +67,13 @@ impl Stream {
             unit: Unit::Unknown,
             in_transaction: false,
             db: 0,
-            doubt_saved: false,
+            shifted: false,
+            shift_saved: false,
+            journal_bytes: 0,
+            given: Effects::new(),
         };
-        if stream.map.shift() == 0 {
-            out.push(Effect::Forget(stream.key.clone()));
-        } else {
-            stream.save_doubt(out);
-        }
+        stream.shifted = stream.map.shift() != 0;
+        stream.save_whole(out);
         out.note(Note::Shift(stream.map.shift()));
         stream
     }
@@ -75,6 +83,15 @@ impl Stream {
     }
 
     pub fn feed(&mut self, input: &mut BytesMut, out: &mut Effects) -> Result<(), FaultKind> {
+        let mut given = std::mem::take(&mut self.given);
+        let fed = self.translate(input, &mut given);
+        self.journal(out);
+        out.append(&mut given);
+        self.given = given;
+        fed
+    }
+
+    fn translate(&mut self, input: &mut BytesMut, out: &mut Effects) -> Result<(), FaultKind> {
         // What stands before `passed` passes unchanged and goes out in one piece.
         let mut passed = 0;
         loop {
@@ -196,9 +213,6 @@ impl Stream {
         let shift = self.map.shift();
         let room = usize::try_from(shift).unwrap_or(0);
         let padding = taken.saturating_sub(older.len()).saturating_sub(room);
-        if shift == 0 && older.len() > taken {
-            self.save_doubt(out);
-        }
         // Nothing to say at all: a PING makes the replica count the blank lines at once.
         let ping = if older.is_empty() && !self.in_transaction && padding >= PING.len() { PING } else { b"" };
         let buffer = out.buffer(REPLICA);
@@ -207,6 +221,7 @@ impl Stream {
         buffer.put_slice(older);
         self.map.translated(taken as u64, (padding + older.len()) as u64);
         if self.map.shift() != shift {
+            self.shifted = true;
             out.note(Note::Shift(self.map.shift()));
         }
     }
@@ -221,20 +236,31 @@ impl Stream {
         out.note(Note::Shift(self.map.shift()));
     }
 
-    fn save_doubt(&mut self, out: &mut Effects) {
-        if !std::mem::replace(&mut self.doubt_saved, true) {
-            out.push(Effect::Save(self.key.clone(), Saved::Doubtful.encode()));
+    /// Saves what was done since the last time, before it is sent.
+    fn journal(&mut self, out: &mut Effects) {
+        let shifts = self.shifted && !self.shift_saved;
+        if shifts || self.journal_bytes > JOURNAL_BYTES_MAX {
+            self.save_whole(out);
+        } else if let Some(steps) = self.map.take_steps() {
+            self.journal_bytes += steps.len();
+            out.push(Effect::Append(self.key.clone(), steps));
         }
     }
 
+    fn save_whole(&mut self, out: &mut Effects) {
+        self.shift_saved = self.shifted;
+        self.journal_bytes = 0;
+        out.push(Effect::Save(self.key.clone(), saved::exact(&mut self.map, self.shift_saved)));
+    }
+
     /// Saves where the replica stands, for the next link.
-    pub fn save(self, out: &mut Effects) {
-        out.push(Effect::Save(self.key, Saved::Exact(self.map).encode()));
+    pub fn save(mut self, out: &mut Effects) {
+        out.push(Effect::Save(self.key, saved::exact(&mut self.map, false)));
     }
 
     /// What comes next for this replica must be a full sync.
     pub fn spoil(self, out: &mut Effects) {
-        out.push(Effect::Save(self.key, Saved::Doubtful.encode()));
+        out.push(Effect::Save(self.key, saved::doubtful()));
     }
 }
 

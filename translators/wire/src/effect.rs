@@ -11,8 +11,12 @@ pub enum Effect {
     Send(Side, Bytes),
     /// The session waits for an [`Answer`].
     Ask(Question),
-    /// Remember this state of a stream: what follows relies on it.
+    /// Remember this state of a stream in place of any before: what follows relies on it, whatever
+    /// happens to process or host.
     Save(StreamKey, Bytes),
+    /// Remember this behind the stream's saved state: what follows relies on it, whatever happens to the
+    /// process.
+    Append(StreamKey, Bytes),
     /// The saved state of this stream is no longer true.
     Forget(StreamKey),
     /// From here on the bytes of both sides pass unchanged, for good.
@@ -124,6 +128,17 @@ impl Effects {
             self.tail_side = Some(to);
         }
         &mut self.tail
+    }
+
+    /// Everything of `other`, behind what is here.
+    pub fn append(&mut self, other: &mut Self) {
+        for effect in other.drain() {
+            match effect {
+                Effect::Send(to, bytes) => self.send(to, bytes),
+                effect => self.push(effect),
+            }
+        }
+        self.notes.append(&mut other.notes);
     }
 
     pub fn drain(&mut self) -> std::vec::Drain<'_, Effect> {

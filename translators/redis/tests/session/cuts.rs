@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use segue_redis::Redis;
-use segue_wire::{Hints, Limits, LossPolicy, Mode, Protocol, Side};
+use segue_wire::{Effect, Hints, Limits, LossPolicy, Mode, Protocol, Side};
 
 use crate::link::{ID, Link, command};
 
@@ -56,11 +56,17 @@ fn play(pieces: impl Iterator<Item = (Side, Vec<u8>)>) -> Link {
     link
 }
 
-fn assert_same(a: &Link, b: &Link) {
+/// The journal is written at every feed, so its steps follow the cuts; what it comes to does not.
+fn assert_same(mut a: Link, mut b: Link) {
     assert_eq!(a.fault, b.fault);
     assert!(a.sent == b.sent, "other bytes were sent");
     assert_eq!(a.notes, b.notes);
-    assert_eq!(a.effects, b.effects);
+    let others = |link: &Link| -> Vec<Effect> {
+        let saves = |effect: &&Effect| !matches!(effect, Effect::Save(..) | Effect::Append(..));
+        link.effects.iter().filter(saves).cloned().collect()
+    };
+    assert_eq!(others(&a), others(&b));
+    assert!(a.finish() == b.finish(), "another state is left");
 }
 
 #[test]
@@ -70,7 +76,7 @@ fn fed_byte_by_byte_the_effects_are_the_same() {
     assert!(whole.notes.len() > 10);
     let bytes =
         script().into_iter().flat_map(|(side, bytes)| bytes.into_iter().map(move |byte| (side, vec![byte])));
-    assert_same(&whole, &play(bytes));
+    assert_same(whole, play(bytes));
 }
 
 proptest! {
@@ -86,7 +92,7 @@ proptest! {
                 pieces.push((side, std::mem::replace(&mut bytes, rest)));
             }
         }
-        assert_same(&play(script().into_iter()), &play(pieces.into_iter()));
+        assert_same(play(script().into_iter()), play(pieces.into_iter()));
     }
 
     #[test]

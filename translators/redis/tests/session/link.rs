@@ -65,7 +65,6 @@ impl Link {
         link.replica(command("REPLCONF ACK 100"));
         link.sent = Default::default();
         link.notes.clear();
-        link.effects.clear();
         link
     }
 
@@ -135,6 +134,20 @@ impl Link {
                 Answer::Stream { dialer: self.saved[0].clone(), listener: self.saved[1].clone() }
             }
         }
+    }
+
+    /// What a relay would have on record now.
+    pub fn saved_state(&self) -> Option<Bytes> {
+        let mut state = None;
+        for effect in &self.effects {
+            match effect {
+                Effect::Save(_, saved) => state = Some(saved.to_vec()),
+                Effect::Append(_, step) => state.as_mut()?.extend_from_slice(step),
+                Effect::Forget(_) => state = None,
+                _ => {}
+            }
+        }
+        state.map(Bytes::from)
     }
 
     pub fn finish(&mut self) -> Vec<Effect> {

@@ -159,7 +159,7 @@ fn a_partial_resync_goes_on_where_the_replica_stopped() {
     next.master("+CONTINUE\r\n");
     next.master(command("SET a b"));
     assert_eq!(next.replica_got(), format!("+CONTINUE\r\n{}", command("SET a b")));
-    assert!(next.effects.iter().any(|effect| matches!(effect, Effect::Save(_, state) if state[..] == [0])));
+    assert!(next.effects.iter().any(|effect| matches!(effect, Effect::Save(..))));
 
     // It had nothing of it: the master says it again.
     let mut again = Link::new(LossPolicy::Refuse);
@@ -179,16 +179,51 @@ fn a_partial_resync_goes_on_where_the_replica_stopped() {
 }
 
 #[test]
-fn the_doubt_is_saved_before_the_first_shift_is_sent() {
+fn a_sidecar_that_was_killed_left_where_the_replica_stands() {
     let mut link = Link::streaming(LossPolicy::Refuse);
-    link.input[1].extend_from_slice(command("SET k v PXAT 1999999999999").as_bytes());
-    let mut out = Effects::new();
-    let mut input = std::mem::take(&mut link.input[1]);
-    link.session.feed(Side::Listener, &mut input, &mut out).unwrap();
-    let effects: Vec<_> = out.drain().collect();
-    assert!(
-        matches!(&effects[..], [Effect::Save(_, state), Effect::Send(Side::Dialer, _)] if state[..] == [0])
-    );
+    link.master(command("SET a b"));
+    let equal = link.saved_state().unwrap();
+    let (plain, set) = (command("SET a b").len(), command("SET k v PXAT 1999999999999"));
+    link.master(&set);
+    link.master(command("SET a b"));
+    let shifted = link.saved_state().unwrap();
+    let said = link.replica_got().len();
+
+    // The replica has all, or stopped before the translated command.
+    for (saved, has, master) in [
+        (&shifted, said, plain + set.len() + plain),
+        (&shifted, said - plain, plain + set.len()),
+        (&shifted, plain, plain),
+        (&equal, plain, plain),
+    ] {
+        let mut next = Link::new(LossPolicy::Refuse);
+        next.saved[0] = Some(saved.clone());
+        next.handshake(ID, &(101 + has).to_string());
+        let psync = command(&format!("PSYNC {ID} {}", 101 + master));
+        assert!(next.master_got().ends_with(&psync), "replica at {has}");
+    }
+    // It has more than the journal knows: the host crashed, and the end of the journal with it.
+    let mut next = Link::new(LossPolicy::Refuse);
+    next.saved[0] = Some(equal);
+    next.handshake(ID, &(101 + said).to_string());
+    assert!(next.master_got().ends_with(&command("PSYNC ? -1")));
+}
+
+#[test]
+fn what_a_send_relies_on_is_saved_before_it() {
+    let mut link = Link::streaming(LossPolicy::Refuse);
+    let mut feed = |text: &str| {
+        let mut out = Effects::new();
+        link.session.feed(Side::Listener, &mut command(text).as_bytes().into(), &mut out).unwrap();
+        out.drain().collect::<Vec<_>>()
+    };
+    let passed = feed("SET a b");
+    assert!(matches!(&passed[..], [Effect::Append(..), Effect::Send(Side::Dialer, _)]), "{passed:?}");
+    // The first shift is saved so that it outlives the host, too.
+    let shifted = feed("SET k v PXAT 1999999999999");
+    assert!(matches!(&shifted[..], [Effect::Save(..), Effect::Send(Side::Dialer, _)]), "{shifted:?}");
+    let more = feed("SET k v PXAT 1999999999999");
+    assert!(matches!(&more[..], [Effect::Append(..), Effect::Send(Side::Dialer, _)]), "{more:?}");
 }
 
 #[test]
