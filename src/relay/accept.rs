@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use segue_wire::Side;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -87,7 +88,11 @@ async fn serve(shared: Arc<Shared>, configured: config::Link, dialer: TcpStream)
     shared.links().insert(id, link.clone());
     tracing::debug!(link = id, from = %dialer_address, to = %target, "link opened");
 
-    let session = shared.open_session();
+    let near = match configured.to {
+        LinkTarget::Store => Side::Listener,
+        LinkTarget::Peer(_) => Side::Dialer,
+    };
+    let session = shared.open_session(near);
     let opening = Opening::new(shared.clone(), configured);
     let stop = Pump::new(&link, &opening, session, dialer, listener).run().await;
     shared.links().remove(&id);

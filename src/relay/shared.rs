@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use segue_wire::{FaultKind, Hints, PeerName, Protocol, Refusal, Session, Verdict};
+use segue_wire::{FaultKind, Hints, PeerName, Protocol, Refusal, Session, Side, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -55,13 +55,13 @@ impl Shared {
         })
     }
 
-    pub(super) fn open_session(&self) -> Box<dyn Session> {
+    pub(super) fn open_session(&self, near: Side) -> Box<dyn Session> {
         let settings = self.translation.settings();
         let mut nonce = [0; 20];
         if let Err(error) = getrandom::fill(&mut nonce) {
             tracing::error!(%error, "the system gives no random bytes");
         }
-        let hints = Hints { mode: settings.mode, on_loss: settings.loss, nonce };
+        let hints = Hints { near, mode: settings.mode, on_loss: settings.loss, nonce };
         self.protocol.open(hints, self.config.limits.session)
     }
 

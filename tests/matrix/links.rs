@@ -34,12 +34,8 @@ fn equal_releases_pass_unchanged() -> Result<()> {
     Ok(())
 }
 
-/// The sidecar is the old node's: its own store dials out through it to a new master.
-#[test]
-fn an_outbound_link_is_translated_by_the_older_end() -> Result<()> {
-    let master = Server::start(&Store::want("redis-8.0")?, Options::new())?;
-    let replica = Server::start(&Store::want("redis-6.0")?, Options::new())?;
-    data::fill_core(&mut master.client()?, 1)?;
+/// A sidecar of the old node: its own store dials out through it to `n1` at `to`.
+fn outbound(replica: &Server, to: &str) -> Result<(Sidecar, u16)> {
     let [link, admin, metrics] = port::free_ports()?;
     let config = format!(
         r#"
@@ -49,7 +45,7 @@ protocol = "redis"
 store = "{}"
 [[peer]]
 id = "n1"
-store = "{}"
+store = "{to}"
 [[link]]
 listen = "127.0.0.1:{link}"
 to = "n1"
@@ -59,9 +55,16 @@ listen = "127.0.0.1:{admin}"
 listen = "127.0.0.1:{metrics}"
 "#,
         replica.address(),
-        master.address()
     );
-    let sidecar = Sidecar::start(Path::new(env!("CARGO_BIN_EXE_segue")), &config)?;
+    Ok((Sidecar::start(Path::new(env!("CARGO_BIN_EXE_segue")), &config)?, link))
+}
+
+#[test]
+fn an_outbound_link_is_translated_by_the_older_end() -> Result<()> {
+    let master = Server::start(&Store::want("redis-8.0")?, Options::new())?;
+    let replica = Server::start(&Store::want("redis-6.0")?, Options::new())?;
+    data::fill_core(&mut master.client()?, 1)?;
+    let (sidecar, link) = outbound(&replica, &master.address())?;
     follow(&replica, link)?;
     wait_for(SYNC_TIME_MAX, || Ok(link_is_up(&replica)?.then_some(())))?.context("the link stays down")?;
     let mut client = master.client()?;
@@ -73,6 +76,22 @@ listen = "127.0.0.1:{metrics}"
     let link = sidecar.status()?["links"][0].clone();
     ensure!(link["dialer"]["peer"] == "n2" && link["listener"]["peer"] == "n1", "{link:#}");
     ensure!(link["verdict"] == "rewrite", "{link:#}");
+    Ok(())
+}
+
+#[test]
+fn of_two_sidecars_on_a_link_exactly_one_translates() -> Result<()> {
+    let cluster = Plan::new("redis-8.0", "redis-6.0").start()?;
+    data::fill_core(&mut cluster.master.client()?, 1)?;
+    let (older_end, link) = outbound(&cluster.replica, &format!("127.0.0.1:{}", cluster.link_port))?;
+    follow(&cluster.replica, link)?;
+    cluster.await_link_up()?;
+    redis::cmd("SET").arg("k").arg("v").arg("EX").arg(1000).exec(&mut cluster.master.client()?)?;
+    cluster.assert_equal()?;
+    let newer = cluster.link_status()?;
+    ensure!(newer["verdict"] == "rewrite" && newer["messages_rewritten"].as_u64() > Some(0), "{newer:#}");
+    let older = older_end.status()?["links"][0].clone();
+    ensure!(older["verdict"] == "same" && older["messages_rewritten"] == 0, "{older:#}");
     Ok(())
 }
 

@@ -14,7 +14,15 @@ const LIMITS: Limits = Limits { held_bytes_max: 4096, handshake_bytes_max: 512, 
 pub fn fuzz(data: &[u8]) {
     let Some((&setting, mut rest)) = data.split_first() else { return };
     let on_loss = if setting & 1 == 0 { LossPolicy::Degrade } else { LossPolicy::Refuse };
-    let mut session = Redis.open(Hints { mode: Mode::Auto, on_loss, nonce: [7; 20] }, LIMITS);
+    let mut session = Redis.open(
+        Hints {
+            near: if setting & 4 == 0 { Side::Listener } else { Side::Dialer },
+            mode: Mode::Auto,
+            on_loss,
+            nonce: [7; 20],
+        },
+        LIMITS,
+    );
     let mut input = [BytesMut::new(), BytesMut::new()];
     if setting & 2 == 0 {
         for (side, bytes) in PRELUDE {

@@ -48,6 +48,15 @@ pub struct Announced {
     pub version: Option<String>,
 }
 
+/// A sidecar at the replica's end asks whether one at the master's end sees to the link.
+pub const PEER_QUESTION: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$5\r\nsegue\r\n$1\r\n1\r\n";
+pub const PEER_YES: &[u8] = b"+SEGUE 1\r\n";
+pub const PEER_NO: &[u8] = b"-ERR this link passes unchanged\r\n";
+
+pub fn is_peers_question(replconf: &Command) -> bool {
+    options(replconf).any(|(option, _)| option.eq_ignore_ascii_case(b"segue"))
+}
+
 /// Capabilities that move the snapshot to a second connection, where Segue could not follow it.
 const SECOND_CONNECTION: [&[u8]; 2] = [b"rdb-channel-repl", b"dual-channel"];
 
@@ -208,7 +217,7 @@ mod tests {
     }
 
     fn hints(mode: Mode) -> Hints {
-        Hints { mode, on_loss: segue_wire::LossPolicy::Refuse, nonce: [0; 20] }
+        Hints { near: Side::Listener, mode, on_loss: segue_wire::LossPolicy::Refuse, nonce: [0; 20] }
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub enum Flow {
 /// at an address.
 #[derive(Clone, Debug)]
 pub struct Hints {
+    /// The end at which the sidecar's own store is.
+    pub near: Side,
     pub mode: Mode,
     pub on_loss: LossPolicy,
     /// Random bytes from the relay: translators have no randomness of their own.

@@ -48,8 +48,10 @@ fn script() -> Vec<(Side, Vec<u8>)> {
 
 fn play(pieces: impl Iterator<Item = (Side, Vec<u8>)>) -> Link {
     let mut link = Link::new(LossPolicy::Degrade);
-    link.session = Redis
-        .open(Hints { mode: Mode::Auto, on_loss: LossPolicy::Degrade, nonce: [7; 20] }, Limits::default());
+    link.session = Redis.open(
+        Hints { near: Side::Listener, mode: Mode::Auto, on_loss: LossPolicy::Degrade, nonce: [7; 20] },
+        Limits::default(),
+    );
     for (side, bytes) in pieces {
         link.feed(side, &bytes);
     }

@@ -37,7 +37,7 @@ impl Link {
         mode: Mode,
         on_loss: LossPolicy,
     ) -> Self {
-        let hints = Hints { mode, on_loss, nonce: [7; 20] };
+        let hints = Hints { near: Side::Listener, mode, on_loss, nonce: [7; 20] };
         let limits = Limits { held_bytes_max: 4096, handshake_bytes_max: 1024, offset_marks_max: 64 };
         Self {
             session: Redis.open(hints, limits),
@@ -50,6 +50,16 @@ impl Link {
             effects: Vec::new(),
             fault: None,
         }
+    }
+
+    /// As seen by a sidecar at the replica's end.
+    pub fn at_replica() -> Self {
+        let mut link = Self::new(LossPolicy::Refuse);
+        link.session = Redis.open(
+            Hints { near: Side::Dialer, mode: Mode::Auto, on_loss: LossPolicy::Refuse, nonce: [7; 20] },
+            Limits::default(),
+        );
+        link
     }
 
     pub fn new(on_loss: LossPolicy) -> Self {

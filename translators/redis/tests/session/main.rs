@@ -4,4 +4,5 @@
 
 mod cuts;
 mod link;
+mod peers;
 mod phases;
