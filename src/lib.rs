@@ -10,6 +10,7 @@
 //! | 2 | [`config`] | the config file, checked |
 //! | 2 | [`losses`] | the loss report |
 //! | 2 | [`streams`] | saved stream state |
+//! | 3 | [`intercept`] | the kernel's rules: planned, put in place, taken away |
 //! | 3 | [`net`] | sockets |
 //! | 3 | [`stores`] | what the sidecar asks of a store |
 //! | 3 | [`peers`] | who stands at an address, and which release it speaks |
@@ -20,6 +21,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod intercept;
 pub mod losses;
 pub mod net;
 pub mod peers;

@@ -3,10 +3,16 @@
 use std::{env, io, io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
+use listenfd::ListenFd;
 use segue::{
-    cli::{self, Cli, Command, Failure},
-    config::{Config, KnownProtocol, LogFormat},
-    registry, sidecar,
+    cli::{self, Cli, Command, Failure, RunArgs},
+    config::{Config, KnownProtocol, Log, LogFormat},
+    net::inherit,
+    registry,
+    sidecar::{self, Notifier, Program, SetLogLevel, Start},
+};
+use tracing_subscriber::{
+    Layer, Registry, filter::LevelFilter, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
 
 fn main() -> ExitCode {
@@ -20,19 +26,38 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     let protocols = registry::protocols();
     let known: Vec<KnownProtocol<'_>> = protocols.iter().map(|protocol| (&**protocol).into()).collect();
     match command {
-        Command::Run(args) => {
-            let config = Config::load(&args.config, &known)?;
-            log_to_stderr(&config);
-            let protocol = registry::protocol(&config.node.protocol)
-                .ok_or_else(|| Failure::failed("the config names no known protocol"))?;
-            sidecar::run(config, protocol)
-        }
+        Command::Run(args) => run(args, &known),
         Command::Check(args) => cli::check::run(&args.config, &known),
         Command::Status(args) => wait(cli::status::run(&args)),
         Command::Losses(args) => wait(cli::losses::run(&args)),
         Command::Translate(args) => wait(cli::translate::run(&args, env::var("USER").ok())),
+        Command::Intercept(args) => cli::intercept::run(&args, &known),
         Command::Convert(args) => wait(cli::convert::run(&args)),
     }
+}
+
+fn run(args: RunArgs, known: &[KnownProtocol<'_>]) -> Result<(), Failure> {
+    let config_file = args.config.config;
+    let config = Config::load(&config_file, known)?;
+    let set_log_level = log_to_stderr(&config.log);
+    let protocol = registry::protocol(&config.node.protocol)
+        .ok_or_else(|| Failure::failed("the config names no known protocol"))?;
+    let passed = inherit::from_service_manager(ListenFd::from_env())
+        .map_err(|error| Failure::failed(format_args!("the service manager's sockets: {error}")))?;
+    // Asked now: after an upgrade the file at this path is another one.
+    let program = env::current_exe()
+        .map_err(|error| Failure::failed(format_args!("where is this program? {error}")))
+        .map(|path| Program { path, arguments: env::args_os().skip(1).collect() })?;
+    sidecar::run(Start {
+        config,
+        config_file,
+        protocol,
+        takeover: args.takeover,
+        passed,
+        notifier: Notifier::new(env::var_os("NOTIFY_SOCKET")),
+        program,
+        set_log_level,
+    })
 }
 
 fn wait(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
@@ -40,11 +65,18 @@ fn wait(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failur
     runtime.map_err(|error| Failure::failed(format_args!("no runtime: {error}")))?.block_on(command)
 }
 
-fn log_to_stderr(config: &Config) {
-    let log =
-        tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(config.log.level).with_target(false);
-    match config.log.format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().init(),
-    }
+/// Its level can be changed later.
+fn log_to_stderr(log: &Log) -> SetLogLevel {
+    let lines = fmt::layer::<Registry>().with_writer(io::stderr).with_target(false);
+    let lines = match log.format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    let (level, handle) = reload::Layer::new(LevelFilter::from_level(log.level));
+    tracing_subscriber::registry().with(lines.with_filter(level)).init();
+    Box::new(move |level| {
+        if let Err(error) = handle.reload(LevelFilter::from_level(level)) {
+            tracing::error!(%error, "the log's level stays");
+        }
+    })
 }

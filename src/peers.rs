@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use segue_wire::{PeerName, Protocol, Release};
 
 use crate::{
@@ -34,9 +35,9 @@ impl From<&Known> for KnownRelease {
 /// The own node and its peers.
 pub struct Peers {
     protocol: Arc<dyn Protocol>,
-    own: Node,
-    peers: Vec<Node>,
-    probe_timeout: Duration,
+    /// Never changes while the sidecar runs.
+    own_name: PeerName,
+    nodes: ArcSwap<Nodes>,
     /// What was last learned, for the status and for the check before a toggle; at most one for each
     /// configured node.
     last: RwLock<HashMap<PeerName, Known>>,
@@ -44,6 +45,14 @@ pub struct Peers {
     silent: RwLock<HashSet<StoreAddress>>,
 }
 
+/// What the config says of them; a new config brings a new one.
+struct Nodes {
+    own: Node,
+    peers: Vec<Node>,
+    probe_timeout: Duration,
+}
+
+#[derive(Clone)]
 struct Node {
     name: PeerName,
     store: StoreAddress,
@@ -53,45 +62,45 @@ struct Node {
 
 impl Peers {
     pub fn new(config: &Config, protocol: Arc<dyn Protocol>) -> Self {
-        let node = &config.node;
-        let own = Node {
-            name: node.id.clone(),
-            store: node.store.clone(),
-            release: node.release.clone(),
-            credentials: node.credentials.clone(),
-        };
-        let peers = config.peers.iter().map(|peer| Node {
-            name: peer.id.clone(),
-            store: peer.store.clone(),
-            release: peer.release.clone(),
-            credentials: peer.credentials.clone(),
-        });
         Self {
             protocol,
-            own,
-            peers: peers.collect(),
-            probe_timeout: config.limits.probe_timeout,
+            own_name: config.node.id.clone(),
+            nodes: ArcSwap::from_pointee(Nodes::of(config)),
             last: RwLock::default(),
             silent: RwLock::default(),
         }
     }
 
+    /// Takes the nodes of another config, and forgets what was learned of those that are not as they were.
+    pub fn replace(&self, config: &Config) {
+        let after = Nodes::of(config);
+        let before = self.nodes.swap(Arc::new(after));
+        let after = self.nodes.load();
+        let stays = |name: &PeerName| match (before.named(name), after.named(name)) {
+            (Some(before), Some(after)) => before.store == after.store && before.release == after.release,
+            _ => false,
+        };
+        self.last.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| stays(name));
+        self.silent.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     pub fn own_name(&self) -> &PeerName {
-        &self.own.name
+        &self.own_name
     }
 
-    pub fn own_store(&self) -> &StoreAddress {
-        &self.own.store
+    pub fn own_store(&self) -> StoreAddress {
+        self.nodes.load().own.store.clone()
     }
 
-    pub fn store_of(&self, peer: &PeerName) -> Option<&StoreAddress> {
-        self.node(peer).map(|node| &node.store)
+    pub fn store_of(&self, peer: &PeerName) -> Option<StoreAddress> {
+        self.nodes.load().named(peer).map(|node| node.store.clone())
     }
 
     /// The peer that announces this address as its own, if exactly one is configured with it.
     pub fn by_address(&self, ip: IpAddr, port: Option<u16>) -> Option<PeerName> {
         let ip = ip.to_canonical();
-        let mut at_ip = self
+        let nodes = self.nodes.load();
+        let mut at_ip = nodes
             .peers
             .iter()
             .filter(|peer| peer.store.host().parse::<IpAddr>().is_ok_and(|host| host.to_canonical() == ip))
@@ -102,13 +111,17 @@ impl Peers {
 
     /// The own store's release, asked anew.
     pub async fn own_release(&self) -> Option<Known> {
-        self.release(&self.own.name).await
+        self.release(&self.own_name).await
     }
 
-    /// The release of a configured node, asked anew: an upgrade changes what stands at an address.
+    /// The release of a node, asked anew: an upgrade changes what stands at an address.
     pub async fn release(&self, name: &PeerName) -> Option<Known> {
-        let node = self.node(name)?;
-        let known = self.find_out(node).await;
+        let node = self.nodes.load().named(name).cloned();
+        let Some(node) = node else {
+            // A store that no one named is called by its address.
+            return self.release_at(name.parse().ok()?).await;
+        };
+        let known = self.find_out(&node).await;
         if let Some(known) = &known {
             self.learned(name, known.clone());
         }
@@ -122,7 +135,7 @@ impl Peers {
 
     /// Remembers what the wire told.
     pub fn learned(&self, name: &PeerName, known: Known) {
-        if self.node(name).is_some() {
+        if self.nodes.load().named(name).is_some() {
             self.last.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), known);
         }
     }
@@ -131,12 +144,8 @@ impl Peers {
         self.last.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    pub fn names(&self) -> impl Iterator<Item = &PeerName> {
-        self.peers.iter().map(|peer| &peer.name)
-    }
-
-    fn node(&self, name: &PeerName) -> Option<&Node> {
-        std::iter::once(&self.own).chain(&self.peers).find(|node| node.name == *name)
+    pub fn names(&self) -> Vec<PeerName> {
+        self.nodes.load().peers.iter().map(|peer| peer.name.clone()).collect()
     }
 
     async fn find_out(&self, node: &Node) -> Option<Known> {
@@ -146,14 +155,15 @@ impl Peers {
                 Some(Known { release: release.clone(), learned: Learned::Config })
             }
         };
-        if node.name == self.own.name && configured.is_some() {
+        if node.name == self.own_name && configured.is_some() {
             return configured;
         }
         self.probe(&node.store, node.credentials.as_ref()).await.or(configured)
     }
 
     async fn probe(&self, address: &StoreAddress, credentials: Option<&Credentials>) -> Option<Known> {
-        match stores::redis::probe(address, credentials, self.probe_timeout).await {
+        let limit = self.nodes.load().probe_timeout;
+        match stores::redis::probe(address, credentials, limit).await {
             Ok(identity) => {
                 let release = self.protocol.recognize(identity.store, &identity.version);
                 if release.is_none() {
@@ -176,7 +186,70 @@ impl Peers {
 
     /// Was this store's last probe a success? Stores that no one named are not remembered.
     fn is_news(&self, address: &StoreAddress) -> bool {
-        let configured = std::iter::once(&self.own).chain(&self.peers).any(|node| node.store == *address);
+        let configured = self.nodes.load().all().any(|node| node.store == *address);
         !configured || self.silent.write().unwrap_or_else(PoisonError::into_inner).insert(address.clone())
+    }
+}
+
+impl Nodes {
+    fn of(config: &Config) -> Self {
+        let node = &config.node;
+        let own = Node {
+            name: node.id.clone(),
+            store: node.store.clone(),
+            release: node.release.clone(),
+            credentials: node.credentials.clone(),
+        };
+        let peers = config.peers.iter().map(|peer| Node {
+            name: peer.id.clone(),
+            store: peer.store.clone(),
+            release: peer.release.clone(),
+            credentials: peer.credentials.clone(),
+        });
+        Self { own, peers: peers.collect(), probe_timeout: config.limits.probe_timeout }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Node> {
+        std::iter::once(&self.own).chain(&self.peers)
+    }
+
+    fn named(&self, name: &PeerName) -> Option<&Node> {
+        self.all().find(|node| node.name == *name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use segue_redis::Redis;
+
+    use super::*;
+
+    const TEXT: &str = "[node]\nid = \"n1\"\nprotocol = \"redis\"\nstore = \"127.0.0.1:6401\"\n\
+        [[peer]]\nid = \"n2\"\nstore = \"127.0.0.1:6402\"\n\
+        [[peer]]\nid = \"n3\"\nstore = \"127.0.0.1:6403\"\n\
+        [[link]]\nlisten = \"127.0.0.1:7401\"\nto = \"store\"\n";
+
+    fn config(text: &str) -> Config {
+        let redis: &dyn Protocol = &Redis;
+        Config::parse(Path::new("segue.toml"), text, &[redis.into()]).unwrap()
+    }
+
+    #[test]
+    fn another_config_is_used_at_once_and_what_it_does_not_touch_is_remembered() {
+        let peers = Peers::new(&config(TEXT), Arc::new(Redis));
+        let (n2, n3): (PeerName, PeerName) = ("n2".into(), "n3".into());
+        let known = Known { release: "redis-6.0".parse().unwrap(), learned: Learned::Wire };
+        for name in [&n2, &n3] {
+            peers.learned(name, known.clone());
+        }
+        peers.replace(&config(&TEXT.replace(":6402", ":6502").replace(":6401", ":6501")));
+        assert_eq!(peers.store_of(&n2).unwrap().port(), 6502);
+        assert_eq!(peers.own_store().port(), 6501);
+        assert_eq!(peers.by_address([127, 0, 0, 1].into(), Some(6402)), None);
+        assert_eq!(peers.by_address([127, 0, 0, 1].into(), Some(6502)), Some(n2.clone()));
+        // Another store may stand at another address.
+        assert_eq!((peers.last_known(&n2), peers.last_known(&n3)), (None, Some(known)));
     }
 }

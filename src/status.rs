@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub node: NodeStatus,
+    pub config: ConfigStatus,
     pub translation: TranslationStatus,
     pub links: Vec<LinkStatus>,
     /// Refusals since start, newest first, at most [`REFUSALS_KEPT_MAX`].
@@ -26,6 +27,15 @@ pub struct NodeStatus {
     pub version: String,
     /// Seconds since start.
     pub uptime_s: u64,
+}
+
+/// The answer of `PUT /v1/config/reload`, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// When the config that runs was read; seconds since the epoch.
+    pub loaded_at_unix_s: u64,
+    /// Why the last reload was not made, if it was not.
+    pub last_error: Option<String>,
 }
 
 /// A release and how it was learned.

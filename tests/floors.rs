@@ -10,7 +10,7 @@ use std::{
 /// Modules of the root package, from the lowest floor up; those of one floor may know each other.
 const FLOORS: &[(u8, &[&str])] = &[
     (2, &["config", "losses", "status", "streams"]),
-    (3, &["net", "peers", "stores"]),
+    (3, &["intercept", "net", "peers", "stores"]),
     (4, &["relay"]),
     (6, &["admin"]),
     (7, &["cli", "registry", "sidecar", "main", "lib"]),

@@ -6,6 +6,8 @@ pub mod client;
 mod command;
 pub mod data;
 pub mod load;
+pub mod netns;
+pub mod peers;
 pub mod port;
 pub mod progress;
 pub mod reader;

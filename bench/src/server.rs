@@ -1,6 +1,7 @@
 //! Real stores running on loopback.
 
 use std::fs::{self, File};
+use std::os::unix::{fs::chown, process::CommandExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub struct Options {
     pub port: Option<u16>,
     /// A file to start from: it is copied into the data folder as `dump.rdb`.
     pub snapshot: Option<PathBuf>,
+    /// The number of a user to run as; otherwise the caller's own. Only root may.
+    pub user: Option<u32>,
 }
 
 impl Options {
@@ -65,6 +68,9 @@ impl Server {
         if let Some(snapshot) = &options.snapshot {
             fs::copy(snapshot, folder.path().join("dump.rdb"))
                 .with_context(|| format!("cannot copy {}", snapshot.display()))?;
+        }
+        if options.user.is_some() {
+            chown(folder.path(), options.user, None)?;
         }
         let mut tries = 1;
         loop {
@@ -210,6 +216,9 @@ fn launch(store: &Store, options: &Options, folder: &Path, port: u16) -> Result<
     let output = File::options().create(true).append(true).open(folder.join("stdout"))?;
     let logged_before_bytes = log_text(folder).len();
     let mut command = Command::new(&store.server);
+    if let Some(user) = options.user {
+        command.uid(user);
+    }
     command
         .args(lab_arguments(store, folder, port))
         .args(&options.arguments)

@@ -5,6 +5,7 @@
 //! | listener | routes |
 //! |---|---|
 //! | admin | `GET /v1/status`, `GET /v1/losses`, `GET` and `PUT /v1/translation`, `/livez`, `/readyz` |
+//! | | `PUT /v1/config/reload` |
 //! | metrics | `GET /metrics`, `/livez`, `/readyz` |
 //!
 //! Answers are JSON, errors are `{"error": "…"}`; only `/metrics` is the Prometheus text format.
@@ -12,7 +13,7 @@
 mod routes;
 mod server;
 
-use crate::status::{LossesStatus, Status, TranslationChange, TranslationStatus};
+use crate::status::{ConfigStatus, LossesStatus, Status, TranslationChange, TranslationStatus};
 
 pub use routes::Routes;
 pub use server::{BODY_BYTES_MAX, CONNECTION_TIME_MAX, CONNECTIONS_MAX, HEADER_TIME_MAX, serve};
@@ -31,6 +32,12 @@ pub trait Sidecar: Send + Sync + 'static {
     /// [`ChangeRefused`]; then nothing has changed.
     fn set_translation(&self, change: TranslationChange) -> Result<TranslationStatus, ChangeRefused>;
 
+    /// Reads the config file again and takes over what has changed. The one call that reads files.
+    ///
+    /// # Errors
+    /// [`ChangeRefused`]; then the config is as it was.
+    fn reload_config(&self) -> Result<ConfigStatus, ChangeRefused>;
+
     /// Whether links are accepted.
     ///
     /// # Errors
@@ -40,7 +47,7 @@ pub trait Sidecar: Send + Sync + 'static {
     fn gather_metrics(&self) -> Vec<prometheus::proto::MetricFamily>;
 }
 
-/// A change of the translation that was not made.
+/// A change that was not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ChangeRefused {
@@ -51,9 +58,9 @@ pub struct ChangeRefused {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeRefusedKind {
-    /// The change means nothing: a mode or policy that does not exist. HTTP 400.
+    /// The change means nothing: a mode or policy that does not exist, a wrong config file. HTTP 400.
     Invalid,
-    /// A live link depends on what would change; `force` overrides it. HTTP 409.
+    /// A live link depends on what would change (`force` overrides it), or it needs a restart. HTTP 409.
     WouldBreak,
 }
 

@@ -12,7 +12,7 @@ use hyper::{
 use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
 
-use super::{BODY_BYTES_MAX, ChangeRefusedKind, Sidecar};
+use super::{BODY_BYTES_MAX, ChangeRefused, ChangeRefusedKind, Sidecar};
 use crate::status::TranslationChange;
 
 /// What a listener serves.
@@ -39,6 +39,10 @@ pub(super) async fn answer(
         (Page::Losses, &Method::GET | &Method::HEAD) => json(StatusCode::OK, &sidecar.losses()),
         (Page::Translation, &Method::GET | &Method::HEAD) => json(StatusCode::OK, &sidecar.translation()),
         (Page::Translation, &Method::PUT) => change(request, from, sidecar).await,
+        (Page::Reload, &Method::PUT) => match sidecar.reload_config() {
+            Ok(status) => json(StatusCode::OK, &status),
+            Err(refused) => not_made(&refused),
+        },
         (Page::Live, &Method::GET | &Method::HEAD) => {
             json(StatusCode::OK, &serde_json::json!({ "live": true }))
         }
@@ -64,6 +68,7 @@ enum Page {
     Status,
     Losses,
     Translation,
+    Reload,
     Live,
     Ready,
     Metrics,
@@ -77,6 +82,7 @@ impl Page {
             (Routes::Admin, "/v1/status") => Some(Self::Status),
             (Routes::Admin, "/v1/losses") => Some(Self::Losses),
             (Routes::Admin, "/v1/translation") => Some(Self::Translation),
+            (Routes::Admin, "/v1/config/reload") => Some(Self::Reload),
             (Routes::Metrics, "/metrics") => Some(Self::Metrics),
             _ => None,
         }
@@ -85,6 +91,7 @@ impl Page {
     const fn methods(self) -> &'static str {
         match self {
             Self::Translation => "GET, HEAD, PUT",
+            Self::Reload => "PUT",
             Self::Status | Self::Losses | Self::Live | Self::Ready | Self::Metrics => "GET, HEAD",
         }
     }
@@ -93,7 +100,7 @@ impl Page {
 impl Routes {
     const fn pages(self) -> &'static str {
         match self {
-            Self::Admin => "/v1/status, /v1/losses, /v1/translation, /livez and /readyz",
+            Self::Admin => "/v1/status, /v1/losses, /v1/translation, /v1/config/reload, /livez and /readyz",
             Self::Metrics => "/metrics, /livez and /readyz",
         }
     }
@@ -122,11 +129,16 @@ async fn change(request: Request<Incoming>, from: SocketAddr, sidecar: &dyn Side
     let who = change.who.filter(|who| !who.is_empty()).unwrap_or_else(|| from.to_string());
     match sidecar.set_translation(TranslationChange { who: Some(who), ..change }) {
         Ok(translation) => json(StatusCode::OK, &translation),
-        Err(refused) => match refused.kind {
-            ChangeRefusedKind::Invalid => error(StatusCode::BAD_REQUEST, &refused.message),
-            ChangeRefusedKind::WouldBreak => error(StatusCode::CONFLICT, &refused.message),
-        },
+        Err(refused) => not_made(&refused),
     }
+}
+
+fn not_made(refused: &ChangeRefused) -> Answer {
+    let status = match refused.kind {
+        ChangeRefusedKind::Invalid => StatusCode::BAD_REQUEST,
+        ChangeRefusedKind::WouldBreak => StatusCode::CONFLICT,
+    };
+    error(status, &refused.message)
 }
 
 fn metrics(sidecar: &dyn Sidecar) -> Answer {

@@ -10,13 +10,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::status::{LossCount, NodeStatus};
+use crate::status::{ConfigStatus, LossCount, NodeStatus};
 
 /// A sidecar that says fixed things and remembers what it was told.
 #[derive(Default)]
 pub(crate) struct Fake {
     changes: Mutex<Vec<TranslationChange>>,
     not_ready: bool,
+    wrong_config: bool,
 }
 
 impl Sidecar for Fake {
@@ -30,6 +31,7 @@ impl Sidecar for Fake {
                 version: "0.1.0".to_owned(),
                 uptime_s: 7,
             },
+            config: ConfigStatus { loaded_at_unix_s: 5, last_error: None },
             translation: self.translation(),
             links: Vec::new(),
             refusals: Vec::new(),
@@ -59,6 +61,16 @@ impl Sidecar for Fake {
                 Ok(TranslationStatus { mode: mode.unwrap_or("auto").to_owned(), ..self.translation() })
             }
         }
+    }
+
+    fn reload_config(&self) -> Result<ConfigStatus, ChangeRefused> {
+        if self.wrong_config {
+            return Err(ChangeRefused {
+                kind: ChangeRefusedKind::Invalid,
+                message: "segue.toml:3: no".to_owned(),
+            });
+        }
+        Ok(ConfigStatus { loaded_at_unix_s: 9, last_error: None })
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -175,7 +187,7 @@ async fn each_listener_has_its_own_pages() {
     assert_eq!(missing.status(), "404");
     assert_eq!(
         missing.error(),
-        "no such page; there are /v1/status, /v1/losses, /v1/translation, /livez and /readyz"
+        "no such page; there are /v1/status, /v1/losses, /v1/translation, /v1/config/reload, /livez and /readyz"
     );
     let missing = metrics.get("/v1/status").await;
     assert_eq!(missing.status(), "404");
@@ -235,6 +247,18 @@ async fn refused_changes_say_why() {
     let would_break = running.put(r#"{"mode":"off"}"#).await;
     assert_eq!((would_break.status(), would_break.error().as_str()), ("409", "n2 depends on it"));
     assert_eq!(running.put(r#"{"mode":"off","force":true}"#).await.status(), "200");
+}
+
+#[tokio::test]
+async fn a_reload_answers_with_its_outcome() {
+    let reload = "PUT /v1/config/reload HTTP/1.1\r\nHost: segue\r\nContent-Length: 0\r\n\r\n";
+    let good = start(Routes::Admin, Fake::default()).await.send(reload).await;
+    assert_eq!((good.status(), good.body.as_str()), ("200", r#"{"loaded_at_unix_s":9,"last_error":null}"#));
+    let running = start(Routes::Admin, Fake { wrong_config: true, ..Fake::default() }).await;
+    let wrong = running.send(reload).await;
+    assert_eq!((wrong.status(), wrong.error().as_str()), ("400", "segue.toml:3: no"));
+    let read = running.get("/v1/config/reload").await;
+    assert_eq!(read.error(), "GET is not for this page; it takes PUT");
 }
 
 #[tokio::test]

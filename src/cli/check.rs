@@ -49,6 +49,13 @@ fn write_summary(config: &Config, text: &mut String) -> std::fmt::Result {
             (LinkTarget::Peer(to), _) => writeln!(text, "link {}: the own store dials {to}", link.listen)?,
         }
     }
+    if let Some(intercept) = &config.intercept {
+        writeln!(
+            text,
+            "interception by {:?} of ports {:?} inbound and {:?} outbound, {:?} on failure",
+            intercept.mode, intercept.inbound_ports, intercept.outbound_ports, intercept.on_failure
+        )?;
+    }
     writeln!(text, "translation {}, loss {}", config.translation.mode, config.translation.loss.label())?;
     writeln!(text, "admin at {}, metrics at {}", config.admin, config.metrics)?;
     writeln!(text, "state in {}", config.state.dir.display())?;

@@ -5,6 +5,7 @@
 //! | here | [`Cli`], [`Command`] and their arguments; [`Failure`] and its exit codes |
 //! | [`check`] | `segue check` |
 //! | [`status`], [`losses`], [`translate`] | commands that ask a running sidecar |
+//! | [`intercept`] | `segue intercept`: the kernel's rules |
 //! | [`convert`] | `segue convert`: the snapshot translator on a file |
 //! | `client` | HTTP to the admin API |
 //! | `show` | status and losses as text for a person; `table`, `advice`: parts of it |
@@ -18,6 +19,7 @@ mod table;
 
 pub mod check;
 pub mod convert;
+pub mod intercept;
 pub mod losses;
 pub mod status;
 pub mod translate;
@@ -48,6 +50,7 @@ const EXAMPLES: &str = "\
 Examples:
   segue check --config /etc/segue/segue.toml    is this file right, and what would run?
   segue run --config /etc/segue/segue.toml      run the sidecar
+  segue run --takeover --config /etc/…          take over from the one that runs: an upgrade of Segue
   segue status --watch                          what is it doing?
   segue translate redis-6.0 --reason 'rollback' speak no newer than redis-6.0 to anyone
   segue convert --to redis-6.0 dump.rdb dump.rdb
@@ -57,7 +60,7 @@ Exit codes: 0 done; 1 failed or refused; 2 a wrong command line or config file."
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run the sidecar until SIGTERM or ctrl-c.
-    Run(ConfigArgs),
+    Run(RunArgs),
     /// Check a config file, and show what would run.
     Check(ConfigArgs),
     /// Show the node, its links and what was refused.
@@ -66,8 +69,24 @@ pub enum Command {
     Losses(LossesArgs),
     /// Change how a running sidecar translates.
     Translate(TranslateArgs),
+    /// Show, install, verify or remove the kernel's rules of interception.
+    Intercept(intercept::InterceptArgs),
     /// Rewrite an RDB file so that an older release loads it.
     Convert(ConvertArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Signals:
+  SIGTERM, SIGINT   end the links with their state saved, then exit
+  SIGHUP            read the config file again
+  SIGUSR2           start this program again with --takeover, and end when it is ready")]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Take the listening sockets of the sidecar that runs with the same [state] dir, and let it end.
+    #[arg(long)]
+    pub takeover: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -25,6 +25,11 @@ pub(super) fn status(status: &Status, now_unix_s: u64) -> String {
         plain(&status.translation.mode),
         plain(&status.translation.loss),
     );
+    if let Some(error) = &status.config.last_error {
+        text.push_str("config not reloaded:\n");
+        text.extend(error.lines().map(|line| format!("  {}\n", plain(line))));
+        text.push('\n');
+    }
     if status.links.is_empty() {
         text.push_str("no links\n");
     } else {

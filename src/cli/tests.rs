@@ -23,7 +23,10 @@ fn the_definition_is_sound() {
 #[test]
 fn every_command_is_understood() {
     let Command::Run(args) = parse("segue run --config /etc/segue.toml").unwrap() else { panic!() };
-    assert_eq!(args.config, PathBuf::from("/etc/segue.toml"));
+    assert_eq!(args.config.config, PathBuf::from("/etc/segue.toml"));
+    assert!(!args.takeover);
+    let Command::Run(args) = parse("segue run --takeover --config a").unwrap() else { panic!() };
+    assert!(args.takeover);
     let Command::Check(args) = parse("segue check --config a").unwrap() else { panic!() };
     assert_eq!(args.config, PathBuf::from("a"));
     let Command::Status(args) = parse("segue status --json --watch --admin [::1]:99").unwrap() else {

@@ -12,6 +12,7 @@ use super::{
     ADMIN_DEFAULT, Config, Credentials, KnownProtocol, Link, LinkTarget, Log, LogFormat, METRICS_DEFAULT,
     Node, Peer, ReleaseSetting, STATE_FOLDER_DEFAULT, Secret, State, Translation,
     document::At,
+    intercept,
     problem::{Problems, did_you_mean},
     written::{Written, WrittenLink, WrittenStore},
 };
@@ -25,13 +26,17 @@ pub(super) fn check(
 ) -> Option<Config> {
     let protocol = written.protocol.as_ref().and_then(|name| known_protocol(name, protocols, problems));
     ids(&written, problems);
+    let intercept = written
+        .intercept
+        .as_ref()
+        .map(|intercept| intercept::check(intercept, written.node.as_ref(), &written.peers, problems));
     listeners(&written, problems);
     let node = written.node.and_then(|node| store(node, folder, protocol, problems));
     let ids: Vec<PeerName> =
         written.peers.iter().filter_map(|peer| Some(peer.id.as_ref()?.value.clone())).collect();
     let peers: Vec<Peer> =
         written.peers.into_iter().filter_map(|peer| store(peer, folder, protocol, problems)).collect();
-    if written.links.is_empty() {
+    if written.links.is_empty() && written.intercept.is_none() {
         problems.add(1, "[[link]]", "there is none; expected at least one, or there is nothing to intercept");
     }
     let links = written.links.into_iter().filter_map(|written| link(written, &ids, problems)).collect();
@@ -40,10 +45,15 @@ pub(super) fn check(
     }
     let state_dir = written.state_dir.map_or(STATE_FOLDER_DEFAULT.to_owned(), |dir| dir.value);
     let Peer { id, store, release, credentials } = node?;
+    let intercept = match intercept {
+        Some(checked) => Some(checked?),
+        None => None,
+    };
     Some(Config {
         node: Node { id, protocol: written.protocol?.value, store, release, credentials },
         peers,
         links,
+        intercept,
         translation: Translation {
             mode: written.mode.map_or(Mode::Auto, |mode| mode.value),
             loss: written.loss.map_or(LossPolicy::Refuse, |loss| loss.value),
@@ -103,11 +113,13 @@ fn listeners(written: &Written, problems: &mut Problems) {
     let links = written.links.iter().filter_map(|link| Some(("the link", link.listen.as_ref()?)));
     let admin = written.admin.iter().map(|listen| ("[admin]", listen));
     let metrics = written.metrics.iter().map(|listen| ("[metrics]", listen));
+    let intercepted = written.intercept.iter().flat_map(|intercept| intercept.listeners());
     let mut listeners: Vec<_> = links
         .chain(admin)
         .chain(metrics)
         .map(|(whose, listen)| (whose, listen.line, &listen.place, listen.value))
         .chain(own_store)
+        .chain(intercepted)
         .collect();
     listeners.sort_by_key(|(_, line, ..)| *line);
 

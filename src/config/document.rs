@@ -162,15 +162,63 @@ impl<'i> Section<'i> {
         problems: &mut Problems,
     ) -> Option<u64> {
         let (found, value) = self.found(key)?;
-        let number = value
-            .as_integer()
-            .and_then(|i| u64::from_str_radix(&i.as_str().replace('_', ""), i.radix()).ok())
-            .filter(|n| range.contains(n));
+        let number = whole_number(&value).filter(|n| range.contains(n));
         if number.is_none() {
             let (low, high) = (range.start(), range.end());
             found.problem(problems, format!("expected a whole number of {unit} from {low} to {high}"));
         }
         number
+    }
+
+    /// Whole numbers within a range, in an array. `unit` is what they count.
+    pub(super) fn numbers(
+        &mut self,
+        key: &'static str,
+        unit: &str,
+        range: std::ops::RangeInclusive<u64>,
+        problems: &mut Problems,
+    ) -> Option<Vec<u64>> {
+        let (low, high) = (range.start(), range.end());
+        let expected = format!("expected an array of {unit} from {low} to {high}");
+        self.array(key, |value| whole_number(value).filter(|n| range.contains(n)).ok_or(&expected), problems)
+    }
+
+    /// Texts in an array, each parsed. `expected` says what they should have been.
+    pub(super) fn texts<T, E: ToString>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+        problems: &mut Problems,
+    ) -> Option<Vec<T>> {
+        let item = |value: &DeValue<'_>| match value.as_str() {
+            Some(text) => parse(text).map_err(|message| message.to_string()),
+            None => Err(format!("expected an array of texts in quotes, {expected}")),
+        };
+        self.array(key, item, problems)
+    }
+
+    pub(super) fn flag(&mut self, key: &'static str, problems: &mut Problems) -> Option<bool> {
+        let (found, value) = self.found(key)?;
+        if value.as_bool().is_none() {
+            found.problem(problems, format!("expected true or false; found {}", kind_of(&value)));
+        }
+        value.as_bool()
+    }
+
+    fn array<T, E: ToString>(
+        &mut self,
+        key: &'static str,
+        item: impl Fn(&DeValue<'_>) -> Result<T, E>,
+        problems: &mut Problems,
+    ) -> Option<Vec<T>> {
+        let (found, value) = self.found(key)?;
+        let DeValue::Array(items) = &value else {
+            found.problem(problems, format!("expected an array; found {}", kind_of(&value)));
+            return None;
+        };
+        let items: Result<Vec<T>, E> = items.iter().map(|value| item(value.get_ref())).collect();
+        items.map_err(|message| found.problem(problems, message.to_string())).ok()
     }
 
     /// Complains about every key that no one asked for.
@@ -204,6 +252,11 @@ impl<'i> Section<'i> {
         self.asked.push(key);
         self.entries.remove(key)
     }
+}
+
+fn whole_number(value: &DeValue<'_>) -> Option<u64> {
+    let integer = value.as_integer()?;
+    u64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()).ok()
 }
 
 fn line_of(text: &str, at: usize) -> usize {

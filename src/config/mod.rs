@@ -5,6 +5,7 @@
 //! | here | [`Config`] and its parts: what a sidecar is told to do, already known to make sense |
 //! | `document` | TOML tables whose values know their line and key |
 //! | `written` | the file as written: known keys, each value of its own type |
+//! | [`intercept`] | `[intercept]`, read and checked |
 //! | `check` | what the parts of a file say about each other |
 //! | [`problem`] | what is wrong with a file, all of it, by line |
 //! | [`address`], [`secret`] | the types of single values |
@@ -17,6 +18,7 @@ mod document;
 mod written;
 
 pub mod address;
+pub mod intercept;
 pub mod problem;
 pub mod secret;
 
@@ -31,6 +33,7 @@ use std::{
 use segue_wire::{LossPolicy, Mode, PeerName, Protocol, Release};
 
 pub use address::StoreAddress;
+pub use intercept::{Cidr, Intercept, InterceptMode, OnFailure, StoreProcess};
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
 
@@ -49,8 +52,9 @@ pub const STATE_FOLDER_DEFAULT: &str = "segue-state";
 pub struct Config {
     pub node: Node,
     pub peers: Vec<Peer>,
-    /// At least one.
+    /// At least one, or there is an [`Intercept`].
     pub links: Vec<Link>,
+    pub intercept: Option<Intercept>,
     pub translation: Translation,
     /// Where the admin API listens.
     pub admin: SocketAddr,
@@ -137,6 +141,8 @@ pub struct Limits {
     pub dial_timeout: Duration,
     /// How long a store may take to answer what its release is.
     pub probe_timeout: Duration,
+    /// How long a snapshot under way may take to finish when links are to end.
+    pub drain_time: Duration,
     /// The bounds of each link's session.
     pub session: segue_wire::Limits,
 }
@@ -147,6 +153,7 @@ impl Default for Limits {
             links_max: 1024,
             dial_timeout: Duration::from_secs(5),
             probe_timeout: Duration::from_secs(2),
+            drain_time: Duration::from_secs(10),
             session: segue_wire::Limits::default(),
         }
     }

@@ -9,6 +9,7 @@ use segue_wire::{LossPolicy, Mode, PeerName, Release};
 use super::{
     Limits, LogFormat, ReleaseSetting, StoreAddress,
     document::{At, Section},
+    intercept::{self, WrittenIntercept},
     problem::Problems,
 };
 
@@ -17,6 +18,7 @@ pub(super) struct Written {
     pub protocol: Option<At<String>>,
     pub peers: Vec<WrittenStore>,
     pub links: Vec<WrittenLink>,
+    pub intercept: Option<WrittenIntercept>,
     pub mode: Option<At<Mode>>,
     pub loss: Option<At<LossPolicy>>,
     pub admin: Option<At<SocketAddr>>,
@@ -55,6 +57,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
     });
     let peers = root.tables("peer", problems).into_iter().map(|section| store(section, problems)).collect();
     let links = root.tables("link", problems).into_iter().map(|section| link(section, problems)).collect();
+    let intercept = root.table("intercept", problems).map(|section| intercept::read(section, problems));
     let (mode, loss) = root.table("translation", problems).map_or((None, None), |s| translation(s, problems));
     let admin = listener(&mut root, "admin", problems);
     let metrics = listener(&mut root, "metrics", problems);
@@ -67,6 +70,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
         protocol,
         peers,
         links,
+        intercept,
         mode,
         loss,
         admin,
@@ -179,6 +183,7 @@ fn limits(mut section: Section<'_>, problems: &mut Problems) -> Limits {
     };
     time("dial_timeout_ms", &mut limits.dial_timeout);
     time("probe_timeout_ms", &mut limits.probe_timeout);
+    time("drain_ms", &mut limits.drain_time);
     section.finish(problems);
     limits
 }

@@ -1,9 +1,18 @@
-//! Sockets: dialling, listening, and what is set on each of them.
+//! Sockets: dialling, and what is set on each of them; listening ([`listeners`]), also on sockets that
+//! another process opened ([`inherit`]); and those of intercepted connections ([`original`], [`transparent`]).
 
-use std::{io, net::SocketAddr, time::Duration};
+pub mod inherit;
+pub mod listeners;
+pub mod original;
+pub mod pipes;
+pub mod transparent;
+
+use std::{io, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
+
+pub use listeners::Listeners;
 
 /// A peer that is gone without a word is noticed after about 30 s + 3 * 10 s.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -33,12 +42,4 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_PROBES_MAX);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
-}
-
-/// # Errors
-/// The system's own, with the address.
-pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }

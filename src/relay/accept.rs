@@ -12,22 +12,21 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, link::Link, opening::Opening, pump::Pump};
-use crate::{
-    config::{self, LinkTarget},
-    net,
+use super::{
+    Shared,
+    link::Link,
+    opening::Opening,
+    pump::Pump,
+    route::{Accepts, Route},
 };
+use crate::{config::LinkTarget, net};
 
 /// After a failed accept (no file descriptors left, mostly) the listener rests this long.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// Accepts on one listener until `stop`, then waits for its links to end.
-pub async fn run(
-    shared: Arc<Shared>,
-    listener: TcpListener,
-    configured: config::Link,
-    stop: CancellationToken,
-) {
+pub async fn run(shared: Arc<Shared>, listener: TcpListener, accepts: Accepts, stop: CancellationToken) {
+    let accepts = Arc::new(accepts);
     let mut links = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -37,10 +36,10 @@ pub async fn run(
         };
         match accepted {
             Ok((dialer, _)) => {
-                links.spawn(serve(shared.clone(), configured.clone(), dialer));
+                links.spawn(serve(shared.clone(), accepts.clone(), dialer));
             }
             Err(error) => {
-                tracing::error!(listen = %configured.listen, %error, "accept failed");
+                tracing::error!(listen = %accepts.listen(), %error, "accept failed");
                 tokio::time::sleep(ACCEPT_REST).await;
             }
         }
@@ -50,36 +49,42 @@ pub async fn run(
 }
 
 /// One link, from its connection to its end.
-async fn serve(shared: Arc<Shared>, configured: config::Link, dialer: TcpStream) {
+async fn serve(shared: Arc<Shared>, accepts: Arc<Accepts>, dialer: TcpStream) {
     let Ok(dialer_address) = dialer.peer_addr() else { return };
-    let (target, target_name) = match &configured.to {
-        LinkTarget::Store => (shared.peers.own_store().clone(), shared.peers.own_name().clone()),
-        LinkTarget::Peer(peer) => match shared.peers.store_of(peer) {
-            Some(store) => (store.clone(), peer.clone()),
-            None => return,
-        },
+    // Two numbers, and not all the limits: what is alive over an await costs each idle link its bytes.
+    let (links_max, dial_timeout) = {
+        let config = shared.config();
+        (config.limits.links_max, config.limits.dial_timeout)
     };
-    if shared.links().len() >= shared.config.limits.links_max {
+    if shared.links().len() >= links_max {
         shared.refused(
-            &configured,
+            &accepts.configured(),
             None,
             "links-max",
-            format!("limits.links_max = {} links are open", shared.config.limits.links_max),
+            format!("limits.links_max = {links_max} links are open"),
         );
         return;
     }
+    let route = match Box::pin(accepts.route(&shared, &dialer)).await {
+        Ok(route) => route,
+        Err(why) => {
+            shared.refused(&accepts.configured(), None, why.label(), why.to_string());
+            return;
+        }
+    };
     let opened = async {
         net::prepare(&dialer)?;
-        net::dial(&target.to_string(), shared.config.limits.dial_timeout).await
+        Box::pin(route.dial(dial_timeout)).await
     };
     let listener = match opened.await {
         Ok(listener) => listener,
         Err(error) => {
-            shared.metrics.dial_failures.with_label_values(&[&*target_name]).inc();
-            tracing::warn!(listen = %configured.listen, to = %target, %error, "the far end can't be reached");
+            shared.metrics.dial_failures.with_label_values(&[&*route.label]).inc();
+            tracing::warn!(listen = %accepts.listen(), to = %route.target, %error, "the far end can't be reached");
             return;
         }
     };
+    let Route { configured, target, .. } = route;
     let id = shared.next_link.fetch_add(1, Relaxed);
     let link = Arc::new(Link::new(id, configured.listen, dialer_address, target.to_string(), &shared.stop));
     if let Some(peer) = &configured.peer {

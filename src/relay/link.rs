@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -30,6 +30,8 @@ pub struct Link {
     pub losses: AtomicU64,
     pub held_bytes: AtomicU64,
     pub shift_bytes: AtomicI64,
+    /// The replica waits for, receives or loads a snapshot: cut now, it would need another one.
+    pub snapshot_under_way: AtomicBool,
     facts: Mutex<Facts>,
     /// Asks the link to save what it must and end.
     pub end: CancellationToken,
@@ -74,6 +76,7 @@ impl Link {
             losses: AtomicU64::new(0),
             held_bytes: AtomicU64::new(0),
             shift_bytes: AtomicI64::new(0),
+            snapshot_under_way: AtomicBool::new(false),
             facts: Mutex::default(),
             end: parent.child_token(),
             ended: CancellationToken::new(),

@@ -4,9 +4,14 @@
 //! |---|---|
 //! | here | [`Relay`]: the listeners, bound and running |
 //! | `accept` | from an accepted connection to the end of its link |
+//! | `route` | where an accepted connection goes |
+//! | `listening` | the listeners, as they come and go |
 //! | `shared` | what all links share |
+//! | `reload` | another config while links are up |
+//! | `drain` | the end of links, those with a snapshot under way last |
 //! | `view` | what the admin API sees, and changes |
-//! | `pump` | the bytes of one link |
+//! | `pump` | the bytes of one link, as long as a session sees them |
+//! | `through` | bytes that pass unchanged, at the kernel's speed |
 //! | `opening` | what a session asks for, and what becomes of its notes |
 //! | `link` | one live link, as others see it |
 //! | `refusals` | what was refused lately |
@@ -14,12 +19,17 @@
 //! | `metrics` | the relay's metrics |
 
 mod accept;
+mod drain;
 mod link;
+mod listening;
 mod metrics;
 mod opening;
 mod pump;
 mod refusals;
+mod reload;
+mod route;
 mod shared;
+mod through;
 mod translation;
 mod view;
 
@@ -30,9 +40,11 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{self, Config},
-    net,
+    config::Config,
+    net::{Listeners, transparent},
 };
+pub use reload::ReloadError;
+use route::Accepts;
 pub use shared::Shared;
 pub use view::ChangeError;
 
@@ -42,7 +54,7 @@ const OWN_RELEASE_PERIOD: Duration = Duration::from_secs(10);
 /// The listeners, bound and not yet accepting.
 pub struct Relay {
     shared: Arc<Shared>,
-    listeners: Vec<(TcpListener, config::Link)>,
+    listeners: Vec<(TcpListener, Accepts)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -54,31 +66,45 @@ pub enum StartError {
 }
 
 impl Relay {
-    /// Binds every configured link.
+    /// Opens a socket for every configured link and way of interception. To be called on the runtime that
+    /// the links run on.
     ///
     /// # Errors
     /// An address that can't be listened on, a state folder that can't be made.
-    pub async fn bind(config: Config, protocol: Arc<dyn Protocol>) -> Result<Self, StartError> {
+    pub fn bind(
+        config: Config,
+        protocol: Arc<dyn Protocol>,
+        sockets: Arc<Listeners>,
+    ) -> Result<Self, StartError> {
         let mut listeners = Vec::new();
         for link in &config.links {
-            listeners.push((net::listen(link.listen).await?, link.clone()));
+            let listener = TcpListener::from_std(sockets.open(link.listen)?)?;
+            listeners.push((listener, link.clone().into()));
         }
-        Ok(Self { shared: Arc::new(Shared::new(config, protocol)?), listeners })
+        for (accepts, is_transparent) in config.intercept.iter().flat_map(Accepts::intercepted) {
+            let socket = sockets.open_or(accepts.listen(), |at| transparent::bind(at, is_transparent))?;
+            listeners.push((TcpListener::from_std(socket)?, accepts));
+        }
+        Ok(Self { shared: Arc::new(Shared::new(config, protocol, sockets)?), listeners })
     }
 
     pub fn shared(&self) -> Arc<Shared> {
         self.shared.clone()
     }
 
-    /// Accepts until `stop`, then ends every link, each with its state saved.
+    /// Accepts until `stop`, then ends every link, each with its state saved; snapshots under way may
+    /// finish within `limits.drain_ms`.
     pub async fn run(self, stop: CancellationToken) {
-        let mut tasks = JoinSet::new();
-        for (listener, configured) in self.listeners {
-            tasks.spawn(accept::run(self.shared.clone(), listener, configured, stop.clone()));
+        for (listener, accepts) in self.listeners {
+            self.shared.listen(listener, accepts);
         }
+        let mut tasks = JoinSet::new();
         tasks.spawn(watch_own_release(self.shared.clone(), stop.clone()));
         stop.cancelled().await;
-        self.shared.stop.cancel();
+        self.shared.stop_listening();
+        self.shared.drain(|_| true).await;
+        self.shared.end_links();
+        self.shared.await_listeners_end().await;
         while tasks.join_next().await.is_some() {}
     }
 }

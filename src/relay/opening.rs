@@ -148,6 +148,7 @@ impl Opening {
     }
 
     pub fn spliced(&self, link: &Link) {
+        link.snapshot_under_way.store(false, Relaxed);
         let mut facts = link.facts();
         facts.client = facts.verdict.is_none();
     }
@@ -171,6 +172,7 @@ impl Opening {
                     target = target.as_ref().map(tracing::field::display),
                     "link decided"
                 );
+                link.snapshot_under_way.store(verdict == Verdict::Rewrite, Relaxed);
                 let mut facts = link.facts();
                 if !matches!(verdict, Verdict::Refuse(_)) {
                     facts.verdict = Some(verdict);
@@ -196,6 +198,7 @@ impl Opening {
             }
             Note::Shift(bytes) => {
                 // Said first when the stream begins: behind the snapshot, if there was one.
+                link.snapshot_under_way.store(false, Relaxed);
                 link.shift_bytes.store(bytes, Relaxed);
             }
         }

@@ -1,29 +1,43 @@
-//! Moves the bytes of one link: read, feed the session, carry out its effects in order, write.
+//! Moves the bytes of one link while a session sees them: read, feed the session, carry out its effects in
+//! order, write. Once the session lets go, [`through`] moves them.
 //!
 //! No side is read while the other side's queue is over [`QUEUE_BYTES_MAX`], nor while the session says
-//! [`Flow::Hold`]: backpressure reaches from end to end.
+//! [`Flow::Hold`]: backpressure reaches from end to end. A link that waits for bytes has no buffer.
 
-use std::{collections::VecDeque, io, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::atomic::Ordering::Relaxed,
+    task::{Context, ready},
+    time::Duration,
+};
 
 use bytes::{Buf, Bytes, BytesMut};
-use segue_wire::{Effect, Effects, Fault, Flow, Session, Side};
+use segue_wire::{Effect, Effects, Fault, Flow, Note, Session, Side};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{
         TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
+        tcp::{ReadHalf, WriteHalf},
     },
     time::timeout,
 };
+use tokio_util::io::poll_read_buf;
 
-use super::{link::Link, opening::Opening};
+use super::{
+    link::Link,
+    opening::Opening,
+    through::{self, Begun},
+};
 
 /// Read at most this much at once.
 const READ_BYTES_MAX: usize = 64 << 10;
 /// Beyond this, what feeds a queue is not read any more.
 pub const QUEUE_BYTES_MAX: usize = 1 << 20;
 /// How long the last bytes of an ending link may take.
-const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
+pub const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Why a link ended.
 #[derive(Debug)]
@@ -39,22 +53,9 @@ pub enum Stop {
 pub struct Pump<'a> {
     link: &'a Link,
     opening: &'a Opening,
-    /// None once the bytes pass unchanged.
-    session: Option<Box<dyn Session>>,
-    effects: Effects,
+    session: Box<dyn Session>,
     /// The dialer's and the listener's.
-    ends: [End; 2],
-}
-
-struct End {
-    read: OwnedReadHalf,
-    write: OwnedWriteHalf,
-    input: BytesMut,
-    queue: VecDeque<Bytes>,
-    queued_bytes: usize,
-    flow: Flow,
-    read_closed: bool,
-    write_closed: bool,
+    streams: [TcpStream; 2],
 }
 
 impl<'a> Pump<'a> {
@@ -65,44 +66,103 @@ impl<'a> Pump<'a> {
         dialer: TcpStream,
         listener: TcpStream,
     ) -> Self {
-        Self {
-            link,
-            opening,
-            session: Some(session),
-            effects: Effects::new(),
-            ends: [End::new(dialer), End::new(listener)],
-        }
+        Self { link, opening, session, streams: [dialer, listener] }
     }
 
-    pub async fn run(mut self) -> Stop {
-        let stop = self.until_stop().await;
+    pub async fn run(self) -> Stop {
+        let Self { link, opening, session, mut streams } = self;
+        // On the heap and gone before the passing begins: most connections are in that for most of their life.
+        let outcome = Box::pin(Feeding::new(link, opening, session, &mut streams).run()).await;
+        match outcome {
+            Outcome::Spliced(begun) => {
+                Box::pin(through::run(link, &opening.shared.pipes, streams, begun)).await
+            }
+            Outcome::Stopped(stop) => stop,
+        }
+    }
+}
+
+/// How the part of a link ended that a session sees.
+enum Outcome {
+    Spliced([Begun; 2]),
+    Stopped(Stop),
+}
+
+struct Feeding<'a, 's> {
+    link: &'a Link,
+    opening: &'a Opening,
+    /// None once the bytes pass unchanged.
+    session: Option<Box<dyn Session>>,
+    effects: Effects,
+    /// It is a replication link, and its fate is known.
+    decided: bool,
+    ends: [End<'s>; 2],
+}
+
+struct End<'s> {
+    read: ReadHalf<'s>,
+    write: WriteHalf<'s>,
+    input: BytesMut,
+    queue: VecDeque<Bytes>,
+    queued_bytes: usize,
+    flow: Flow,
+    read_closed: bool,
+    write_closed: bool,
+}
+
+impl<'a, 's> Feeding<'a, 's> {
+    fn new(
+        link: &'a Link,
+        opening: &'a Opening,
+        session: Box<dyn Session>,
+        streams: &'s mut [TcpStream; 2],
+    ) -> Self {
+        let [dialer, listener] = streams;
+        let ends = [End::new(dialer), End::new(listener)];
+        Self { link, opening, session: Some(session), effects: Effects::new(), decided: false, ends }
+    }
+
+    async fn run(mut self) -> Outcome {
+        let stop = loop {
+            if let Err(fault) = self.turn().await {
+                break Stop::Fault(fault);
+            }
+            if self.session.is_none() {
+                let [dialer, listener] = self.ends;
+                // What waits for the listener came from the dialer.
+                let begun = |queue, read_closed| Begun { leftover: joined(queue), read_closed };
+                return Outcome::Spliced([
+                    begun(listener.queue, dialer.read_closed),
+                    begun(dialer.queue, listener.read_closed),
+                ]);
+            }
+            if self.is_over() {
+                break Stop::Closed;
+            }
+            if let Err(stop) = self.move_bytes().await {
+                break stop;
+            }
+        };
         if let Some(mut session) = self.session.take() {
             session.finish(&mut self.effects);
             // What is to be saved is saved; there is nobody left to send to.
             let _ = self.carry_out().await;
         }
-        let [dialer, listener] = &mut self.ends;
-        let _ = timeout(FLUSH_TIME_MAX, async { tokio::join!(dialer.flush(), listener.flush()) }).await;
+        if matches!(stop, Stop::Io(..)) && !self.decided {
+            // A client sees what its store did; a replica had better get all that was sent to it.
+            self.ends.iter().for_each(|end| through::reset(end.write.as_ref()));
+        } else {
+            let [dialer, listener] = &mut self.ends;
+            let _ = timeout(FLUSH_TIME_MAX, async { tokio::join!(dialer.flush(), listener.flush()) }).await;
+        }
         self.link.held_bytes.store(0, Relaxed);
-        stop
+        Outcome::Stopped(stop)
     }
 
-    async fn until_stop(&mut self) -> Stop {
-        loop {
-            if let Err(fault) = self.turn().await {
-                return Stop::Fault(fault);
-            }
-            if self.session.is_some() && self.ends.iter().any(|end| end.read_closed) {
-                return Stop::Closed;
-            }
-            if self.ends.iter().all(|end| end.read_closed && end.queue.is_empty()) {
-                return Stop::Closed;
-            }
-            match self.move_bytes().await {
-                Ok(()) => {}
-                Err(stop) => return stop,
-            }
-        }
+    /// A client that has sent its last request still waits for answers. A replication link needs both ends.
+    fn is_over(&self) -> bool {
+        let [dialer, listener] = &self.ends;
+        listener.read_closed || (dialer.read_closed && self.decided)
     }
 
     /// Feeds the session until it takes and gives no more.
@@ -140,17 +200,19 @@ impl<'a> Pump<'a> {
     async fn carry_out(&mut self) -> Result<bool, Fault> {
         let mut any = false;
         for note in self.effects.drain_notes().collect::<Vec<_>>() {
+            self.decided |= matches!(note, Note::Decided { .. });
             self.opening.note(self.link, note);
         }
         for effect in self.effects.drain().collect::<Vec<_>>() {
             any = true;
             match effect {
                 Effect::Send(to, bytes) => self.ends[usize::from(to == Side::Listener)].enqueue(bytes),
-                Effect::Save(key, state) => self.opening.save(key, state).await,
+                Effect::Save(key, state) => Box::pin(self.opening.save(key, state)).await,
                 Effect::Append(key, step) => self.opening.append(&key, &step),
                 Effect::Forget(key) => self.opening.forget(key).await,
                 Effect::Ask(question) => {
-                    let answer = self.opening.answer(self.link, question).await;
+                    // Boxed: finding out takes far more room than waiting for bytes.
+                    let answer = Box::pin(self.opening.answer(self.link, question)).await;
                     if let Some(session) = &mut self.session {
                         session.answer(answer, &mut self.effects)?;
                     }
@@ -167,13 +229,10 @@ impl<'a> Pump<'a> {
     /// Waits for one thing to happen: bytes in, bytes out, or the end.
     async fn move_bytes(&mut self) -> Result<(), Stop> {
         let link = self.link;
-        let through = self.session.is_none();
         let [dialer, listener] = &mut self.ends;
         let (dialer_reads, listener_reads) = (dialer.reads(listener), listener.reads(dialer));
-        let (dialer_closes, listener_closes) =
-            (through && dialer.closes(listener), through && listener.closes(dialer));
-        let dialer_writes = dialer_closes || !dialer.queue.is_empty();
-        let listener_writes = listener_closes || !listener.queue.is_empty();
+        let listener_writes = !listener.queue.is_empty() || listener.closes(dialer);
+        let dialer_writes = !dialer.queue.is_empty();
         tokio::select! {
             () = link.end.cancelled() => return Err(Stop::Ended),
             read = read(&mut dialer.read, &mut dialer.input), if dialer_reads => {
@@ -197,9 +256,9 @@ impl<'a> Pump<'a> {
     }
 }
 
-impl End {
-    fn new(stream: TcpStream) -> Self {
-        let (read, write) = stream.into_split();
+impl<'s> End<'s> {
+    fn new(stream: &'s mut TcpStream) -> Self {
+        let (read, write) = stream.split();
         Self {
             read,
             write,
@@ -245,9 +304,18 @@ impl End {
     }
 }
 
-async fn read(from: &mut OwnedReadHalf, into: &mut BytesMut) -> io::Result<usize> {
-    into.reserve(READ_BYTES_MAX);
-    from.read_buf(into).await
+/// There is a buffer only once there is something to read.
+async fn read(from: &mut ReadHalf<'_>, into: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|cx: &mut Context<'_>| {
+        let ready = from.as_ref().poll_read_ready(cx);
+        if ready.is_pending() && into.is_empty() {
+            *into = BytesMut::new();
+        }
+        ready!(ready)?;
+        into.reserve(READ_BYTES_MAX);
+        poll_read_buf(Pin::new(from), cx, into)
+    })
+    .await
 }
 
 enum Written {
@@ -256,7 +324,7 @@ enum Written {
     End,
 }
 
-async fn write(to: &mut OwnedWriteHalf, queue: &mut VecDeque<Bytes>) -> io::Result<Written> {
+async fn write(to: &mut WriteHalf<'_>, queue: &mut VecDeque<Bytes>) -> io::Result<Written> {
     let Some(front) = queue.front_mut() else {
         to.shutdown().await?;
         return Ok(Written::End);
@@ -266,4 +334,17 @@ async fn write(to: &mut OwnedWriteHalf, queue: &mut VecDeque<Bytes>) -> io::Resu
         queue.pop_front();
     }
     Ok(Written::Bytes(written))
+}
+
+fn joined(mut queue: VecDeque<Bytes>) -> Bytes {
+    match queue.len() {
+        0 | 1 => queue.pop_front().unwrap_or_default(),
+        _ => queue
+            .into_iter()
+            .fold(BytesMut::new(), |mut all, bytes| {
+                all.extend_from_slice(&bytes);
+                all
+            })
+            .freeze(),
+    }
 }

@@ -6,23 +6,29 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use arc_swap::ArcSwap;
 use segue_wire::{FaultKind, Hints, PeerName, Protocol, Refusal, Session, Side, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    StartError, link::Link, metrics::Metrics, pump::Stop, refusals::Refusals, translation::Translation,
+    StartError, link::Link, listening::Listening, metrics::Metrics, pump::Stop, refusals::Refusals,
+    translation::Translation,
 };
 use crate::{
     config::{self, Config},
     losses::LossReport,
+    net::{
+        Listeners,
+        pipes::{PIPES_MAX, Pipes},
+    },
     peers::Peers,
-    status::RefusalStatus,
+    status::{ConfigStatus, RefusalStatus},
     streams::Streams,
 };
 
 /// What all links share.
 pub struct Shared {
-    pub(super) config: Config,
+    config: ArcSwap<Config>,
     pub(super) protocol: Arc<dyn Protocol>,
     pub(super) peers: Peers,
     pub(super) streams: Streams,
@@ -30,15 +36,22 @@ pub struct Shared {
     pub(super) refusals: Refusals,
     pub(super) translation: Translation,
     pub(super) metrics: Metrics,
+    pub(super) pipes: Pipes,
     pub(super) links: Mutex<BTreeMap<u64, Arc<Link>>>,
     pub(super) next_link: AtomicU64,
+    pub(super) listening: Listening,
+    reloads: Mutex<ConfigStatus>,
     pub(super) started: Instant,
     /// Ends every link.
     pub(super) stop: CancellationToken,
 }
 
 impl Shared {
-    pub fn new(config: Config, protocol: Arc<dyn Protocol>) -> Result<Self, StartError> {
+    pub fn new(
+        config: Config,
+        protocol: Arc<dyn Protocol>,
+        sockets: Arc<Listeners>,
+    ) -> Result<Self, StartError> {
         Ok(Self {
             peers: Peers::new(&config, protocol.clone()),
             streams: Streams::open(&config.state.dir)?,
@@ -46,13 +59,30 @@ impl Shared {
             refusals: Refusals::default(),
             translation: Translation::new(&config.translation, &config.state.dir),
             metrics: Metrics::new()?,
+            pipes: Pipes::new(PIPES_MAX),
             links: Mutex::default(),
             next_link: AtomicU64::new(1),
+            listening: Listening::new(sockets),
+            reloads: Mutex::new(ConfigStatus { loaded_at_unix_s: unix_now_s(), last_error: None }),
             started: Instant::now(),
             stop: CancellationToken::new(),
             protocol,
-            config,
+            config: ArcSwap::from_pointee(config),
         })
+    }
+
+    /// The config as it is now; a reload brings another.
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    pub(super) fn reloads(&self) -> MutexGuard<'_, ConfigStatus> {
+        self.reloads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_config(&self, config: Config) {
+        self.peers.replace(&config);
+        self.config.store(Arc::new(config));
     }
 
     pub(super) fn open_session(&self, near: Side) -> Box<dyn Session> {
@@ -62,7 +92,7 @@ impl Shared {
             tracing::error!(%error, "the system gives no random bytes");
         }
         let hints = Hints { near, mode: settings.mode, on_loss: settings.loss, nonce };
-        self.protocol.open(hints, self.config.limits.session)
+        self.protocol.open(hints, self.config().limits.session)
     }
 
     pub(super) fn stopped(&self, link: &Link, configured: &config::Link, stop: Stop) {

@@ -20,15 +20,21 @@ pub enum ChangeError {
 impl Shared {
     pub fn status(&self) -> Status {
         let node = NodeStatus {
-            id: self.config.node.id.to_string(),
+            id: self.peers.own_name().to_string(),
             protocol: self.protocol.name().to_owned(),
-            store: self.config.node.store.to_string(),
+            store: self.peers.own_store().to_string(),
             release: self.peers.last_known(self.peers.own_name()).as_ref().map(Into::into),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
         };
         let links: Vec<LinkStatus> = self.links().values().map(|link| link.status()).collect();
-        Status { node, translation: self.translation.status(), links, refusals: self.refusals.recent() }
+        Status {
+            node,
+            config: self.reloads().clone(),
+            translation: self.translation.status(),
+            links,
+            refusals: self.refusals.recent(),
+        }
     }
 
     pub fn losses(&self) -> LossesStatus {
@@ -90,7 +96,7 @@ impl Shared {
                     self.protocol.verdict(&own.release, &known.release) == Verdict::Rewrite
                 })
             };
-            names.extend(self.peers.names().filter(older).map(ToString::to_string));
+            names.extend(self.peers.names().iter().filter(older).map(ToString::to_string));
         }
         names.sort();
         names.dedup();

@@ -12,6 +12,20 @@ fn alerts_name_only_metrics_that_exist() {
     assert!(missing.is_empty(), "no such metrics: {missing:?}; there are {registered:?}");
 }
 
+/// A socket unit that the config does not match keeps the sidecar from starting.
+#[test]
+fn the_socket_unit_listens_where_the_config_does() {
+    let listens = |file: &str, key: &str| -> BTreeSet<String> {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        let values = text.lines().filter_map(|line| line.strip_prefix(key));
+        values.map(|value| value.trim_matches([' ', '=', '"']).to_owned()).collect()
+    };
+    let unit = listens("config/segue.socket", "ListenStream");
+    assert_eq!(unit.len(), 2);
+    let config = listens("config/segue.toml", "listen");
+    assert!(config.is_superset(&unit), "{unit:?} are not all in {config:?}");
+}
+
 /// Every word of a file that has the form of a metric's name.
 fn metrics_in(file: &str) -> BTreeSet<String> {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();

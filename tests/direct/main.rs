@@ -5,3 +5,6 @@
 mod config_cli;
 mod config_files;
 mod readme;
+mod reload;
+mod restart;
+mod through;

@@ -9,5 +9,7 @@ mod feeds;
 mod large;
 mod links;
 mod losses;
+mod reload;
+mod restart;
 mod resync;
 mod toggles;

@@ -14,7 +14,11 @@ use crate::cluster::{Cluster, Plan, SYNC_TIME_MAX};
 const BETWEEN: Duration = Duration::from_millis(700);
 
 /// Cuts a link under load, over and over; then compares.
-fn under_load(replica: &str, seed: u64, mut cut: impl FnMut(&mut Cluster) -> Result<()>) -> Result<Cluster> {
+pub fn under_load(
+    replica: &str,
+    seed: u64,
+    mut cut: impl FnMut(&mut Cluster) -> Result<()>,
+) -> Result<Cluster> {
     let mut cluster = Plan::new("redis-8.0", replica).start()?;
     data::fill_core(&mut cluster.master.client()?, 1)?;
     redis::cmd("CONFIG")
@@ -37,7 +41,7 @@ fn under_load(replica: &str, seed: u64, mut cut: impl FnMut(&mut Cluster) -> Res
     Ok(cluster)
 }
 
-fn await_syncs(cluster: &Cluster, done: impl Fn((u64, u64)) -> bool) -> Result<()> {
+pub fn await_syncs(cluster: &Cluster, done: impl Fn((u64, u64)) -> bool) -> Result<()> {
     wait_for(SYNC_TIME_MAX, || Ok(done(cluster.syncs()?).then_some(())))?
         .context("the replica does not come back")
 }

@@ -20,10 +20,11 @@ mod streams;
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use redis::cmd;
+use redis::{Connection, cmd};
 
 pub use difference::{Comparison, DIFFERENCES_KEPT_MAX, Difference, What, show};
 
+use crate::client;
 use expiry::Expiry;
 use pair::{Pair, Side, parse};
 
@@ -49,7 +50,15 @@ pub fn compare(first_port: u16, second_port: u16) -> Result<Comparison> {
 /// # Errors
 /// As [`compare`].
 pub fn compare_with(first_port: u16, second_port: u16, options: Options) -> Result<Comparison> {
-    let mut pair = Pair { first: Side::open(first_port)?, second: Side::open(second_port)? };
+    compare_connected(client::connect(first_port)?, client::connect(second_port)?, options)
+}
+
+/// As [`compare_with`], over connections that the caller has, to stores that may be anywhere.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_connected(first: Connection, second: Connection, options: Options) -> Result<Comparison> {
+    let mut pair = Pair { first: Side::open(first)?, second: Side::open(second)? };
     let mut comparison = Comparison::default();
     let databases: BTreeSet<u64> =
         pair.first.databases()?.into_iter().chain(pair.second.databases()?).collect();

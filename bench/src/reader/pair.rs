@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use redis::{Cmd, Connection, ConnectionLike, FromRedisValue, Value};
 
-use crate::client::{self, Info};
+use crate::client::Info;
 
 pub struct Pair {
     pub first: Side,
@@ -31,8 +31,7 @@ impl Pair {
 }
 
 impl Side {
-    pub fn open(port: u16) -> Result<Self> {
-        let mut connection = client::connect(port)?;
+    pub fn open(mut connection: Connection) -> Result<Self> {
         let knows = |connection: &mut Connection, command: &str| -> Result<bool> {
             // One entry a command; nil for one that the release does not have.
             let known: Vec<Value> = redis::cmd("COMMAND").arg("INFO").arg(command).query(connection)?;

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 
+pub use apt::Apt;
 pub use catalogue::{CATALOGUE, Entry, Source};
 pub use layout::Store;
 pub use name::{Family, StoreName, Version, Wanted};

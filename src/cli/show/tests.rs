@@ -1,5 +1,5 @@
 use super::*;
-use crate::status::{Learned, LossCount, LossStatus, NodeStatus, TranslationStatus};
+use crate::status::{ConfigStatus, Learned, LossCount, LossStatus, NodeStatus, TranslationStatus};
 
 const NOW_UNIX_S: u64 = 1_800_000_000;
 
@@ -17,6 +17,7 @@ fn idle() -> Status {
             version: "0.1.0".to_owned(),
             uptime_s: 11_530,
         },
+        config: ConfigStatus { loaded_at_unix_s: NOW_UNIX_S, last_error: None },
         translation: TranslationStatus {
             mode: "auto".to_owned(),
             loss: "refuse".to_owned(),
@@ -38,6 +39,15 @@ fn a_node_without_links() {
          \n\
          no links\n"
     );
+}
+
+#[test]
+fn a_reload_that_failed_is_told() {
+    let mut status = idle();
+    status.config.last_error = Some("segue.toml:3: no\nsegue.toml:4: no".to_owned());
+    let text = super::status(&status, NOW_UNIX_S);
+    let told = "config not reloaded:\n  segue.toml:3: no\n  segue.toml:4: no\n\nno links\n";
+    assert!(text.ends_with(told), "{text}");
 }
 
 #[test]

@@ -26,6 +26,7 @@ fn the_example_means_what_it_says() {
             },
             Link { listen: "127.0.0.1:7412".parse().unwrap(), to: LinkTarget::Peer("n2".into()), peer: None },
         ],
+        intercept: None,
         translation: Translation { mode: Mode::Auto, loss: LossPolicy::Refuse },
         admin: "127.0.0.1:9901".parse().unwrap(),
         metrics: "127.0.0.1:9464".parse().unwrap(),
@@ -47,7 +48,7 @@ fn every_other_key_is_read() {
             .replace("127.0.0.1:6402", "store-2.example:6402")
             + "[state]\ndir = \"/var/lib/segue\"\n\
            [limits]\nlinks_max = 7\nheld_bytes_max = 1_048_576\nhandshake_bytes_max = 0x1000\n\
-           offset_marks_max = 99\ndial_timeout_ms = 1500\nprobe_timeout_ms = 100\n\
+           offset_marks_max = 99\ndial_timeout_ms = 1500\nprobe_timeout_ms = 100\ndrain_ms = 700\n\
            [log]\nformat = \"json\"\nlevel = \"debug\"\n";
     let file = folder.path().join("segue.toml");
     std::fs::write(&file, text).unwrap();
@@ -67,7 +68,8 @@ fn every_other_key_is_read() {
     let session =
         segue_wire::Limits { held_bytes_max: 1 << 20, handshake_bytes_max: 4096, offset_marks_max: 99 };
     let (dial_timeout, probe_timeout) = (Duration::from_millis(1500), Duration::from_millis(100));
-    assert_eq!(config.limits, Limits { links_max: 7, dial_timeout, probe_timeout, session });
+    let drain_time = Duration::from_millis(700);
+    assert_eq!(config.limits, Limits { links_max: 7, dial_timeout, probe_timeout, drain_time, session });
     assert_eq!(config.log, Log { format: LogFormat::Json, level: tracing::Level::DEBUG });
 }
 

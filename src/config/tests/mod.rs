@@ -3,6 +3,7 @@
 use super::*;
 
 mod accepted;
+mod intercept;
 mod refused;
 
 /// The config of the first issue, which must work for good.

@@ -31,7 +31,7 @@ fn unknown_keys_and_tables() {
     assert_refused(
         &(EXAMPLE.to_owned() + "[[cluster]]\n"),
         &[
-            "segue.toml:30: [[cluster]]: unknown table; expected one of node, peer, link, translation, admin, \
+            "segue.toml:30: [[cluster]]: unknown table; expected one of node, peer, link, intercept, translation, admin, \
            metrics, state, limits, log",
         ],
     );

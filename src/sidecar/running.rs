@@ -1,0 +1,101 @@
+//! The running sidecar, as the admin API and the signals see it.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use prometheus::proto::MetricFamily;
+
+use super::SetLogLevel;
+use crate::{
+    admin::{self, ChangeRefused, ChangeRefusedKind},
+    config::{Config, KnownProtocol},
+    registry,
+    relay::{ChangeError, Shared},
+    status::{ConfigStatus, LossesStatus, Status, TranslationChange, TranslationStatus},
+};
+
+pub struct Running {
+    pub shared: Arc<Shared>,
+    pub accepting: AtomicBool,
+    pub config_file: PathBuf,
+    pub set_log_level: SetLogLevel,
+    /// One reload at a time: they come from a signal and from the admin API.
+    pub reloading: Mutex<()>,
+}
+
+impl Running {
+    /// Reads the config file again and takes over what has changed: all of it or nothing.
+    ///
+    /// # Errors
+    /// Why not; status and metric say it too.
+    pub fn reload(&self) -> Result<ConfigStatus, ChangeRefused> {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = self.take_over_file();
+        let recorded = self.shared.record_reload(outcome.clone().map_err(|refused| refused.message));
+        match (&recorded, &outcome) {
+            (Ok(_), _) => tracing::info!(file = %self.config_file.display(), "config reloaded"),
+            (Err(error), _) => tracing::error!(error, "the config stays as it was"),
+        }
+        recorded.map_err(|message| ChangeRefused {
+            kind: outcome.err().map_or(ChangeRefusedKind::Invalid, |refused| refused.kind),
+            message,
+        })
+    }
+
+    fn take_over_file(&self) -> Result<(), ChangeRefused> {
+        let refused = |kind, message| ChangeRefused { kind, message };
+        if !self.accepting.load(Relaxed) {
+            return Err(refused(ChangeRefusedKind::WouldBreak, "draining".to_owned()));
+        }
+        let protocols = registry::protocols();
+        let known: Vec<KnownProtocol<'_>> = protocols.iter().map(|protocol| (&**protocol).into()).collect();
+        let config = Config::load(&self.config_file, &known)
+            .map_err(|error| refused(ChangeRefusedKind::Invalid, error.to_string()))?;
+        let level = config.log.level;
+        self.shared
+            .reload(config)
+            .map_err(|error| refused(ChangeRefusedKind::WouldBreak, error.to_string()))?;
+        (self.set_log_level)(level);
+        Ok(())
+    }
+}
+
+impl admin::Sidecar for Running {
+    fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    fn losses(&self) -> LossesStatus {
+        self.shared.losses()
+    }
+
+    fn translation(&self) -> TranslationStatus {
+        self.shared.translation()
+    }
+
+    fn set_translation(&self, change: TranslationChange) -> Result<TranslationStatus, ChangeRefused> {
+        self.shared.set_translation(change).map_err(|error| match error {
+            ChangeError::Invalid(message) => ChangeRefused { kind: ChangeRefusedKind::Invalid, message },
+            ChangeError::WouldBreak(message) => {
+                ChangeRefused { kind: ChangeRefusedKind::WouldBreak, message }
+            }
+        })
+    }
+
+    fn reload_config(&self) -> Result<ConfigStatus, ChangeRefused> {
+        self.reload()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.accepting.load(Relaxed) { Ok(()) } else { Err("draining".to_owned()) }
+    }
+
+    fn gather_metrics(&self) -> Vec<MetricFamily> {
+        self.shared.gather_metrics()
+    }
+}

@@ -1,0 +1,9 @@
+//! Interception by the kernel, with real stores on hosts of their own: network namespaces that the tests make.
+//!
+//! Needs root, `ip` and `nft`. Without them nothing is tested, and the tests say so; where `CI=true` that is
+//! a failure. Run one test alone with `cargo test --test netns <name>`.
+
+mod failure;
+mod lab;
+mod links;
+mod rules;
