@@ -65,10 +65,8 @@ fn fetch_stores() -> Result<()> {
 }
 
 fn left_out(ignored: u64) -> String {
-    match ignored {
-        0 => "run without privileges: no test was left out".to_owned(),
-        ignored => format!("run without privileges: {ignored} tests were left out (marked ignored)"),
-    }
+    let netns = "run without privileges: the tests in network namespaces (tests/netns) were left out";
+    if ignored == 0 { netns.to_owned() } else { format!("{netns}, and {ignored} marked ignored") }
 }
 
 /// Runs cargo with its standard output passed on line by line; its exit status.
