@@ -194,11 +194,7 @@ impl From<LossChoice> for LossPolicy {
 }
 
 fn mode(text: &str) -> Result<Mode, String> {
-    match text {
-        "auto" => Ok(Mode::Auto),
-        "off" => Ok(Mode::Off),
-        _ => text.parse().map(Mode::Pin).map_err(|e| format!("{e}; or auto, or off")),
-    }
+    text.parse().map_err(|e| format!("{e}; or auto, or off"))
 }
 
 impl AdminArgs {

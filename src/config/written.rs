@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use segue_wire::{LossPolicy, Mode, PeerName, Release};
+use segue_wire::{LossPolicy, Mode, PeerName};
 
 use super::{
     Limits, LogFormat, ReleaseSetting, StoreAddress,
@@ -232,19 +232,11 @@ fn release_setting(text: &str) -> Result<ReleaseSetting, String> {
 }
 
 fn mode(text: &str) -> Result<Mode, String> {
-    match text {
-        "auto" => Ok(Mode::Auto),
-        "off" => Ok(Mode::Off),
-        _ => text.parse::<Release>().map(Mode::Pin).map_err(|_| format!("expected {MODE_EXPECTED}")),
-    }
+    text.parse().map_err(|_| format!("expected {MODE_EXPECTED}"))
 }
 
 fn loss(text: &str) -> Result<LossPolicy, String> {
-    match text {
-        "refuse" => Ok(LossPolicy::Refuse),
-        "degrade" => Ok(LossPolicy::Degrade),
-        _ => Err(format!("expected {LOSS_EXPECTED}")),
-    }
+    LossPolicy::named(text).ok_or_else(|| format!("expected {LOSS_EXPECTED}"))
 }
 
 fn log_format(text: &str) -> Result<LogFormat, &'static str> {

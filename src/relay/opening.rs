@@ -37,7 +37,7 @@ impl Opening {
     pub async fn answer(&self, link: &Link, question: Question) -> Answer {
         match question {
             Question::Ends { listening_port, address } => self.ends(link, listening_port, address).await,
-            Question::Stream(stream) => self.stream(link, stream).await,
+            Question::Stream(stream) => self.stream(link, &stream),
         }
     }
 
@@ -92,13 +92,13 @@ impl Opening {
         }
     }
 
-    async fn stream(&self, link: &Link, stream: String) -> Answer {
+    fn stream(&self, link: &Link, stream: &str) -> Answer {
         let (dialer, listener) = {
             let facts = link.facts();
             (facts.dialer.name.clone(), facts.listener.name.clone())
         };
         let recall = |follower: Option<PeerName>| {
-            let key = StreamKey { stream: stream.clone(), follower: follower?.to_string() };
+            let key = StreamKey { stream: stream.to_owned(), follower: follower?.to_string() };
             self.shared.streams.recall(&key)
         };
         Answer::Stream { dialer: recall(dialer), listener: recall(listener) }

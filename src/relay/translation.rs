@@ -47,29 +47,24 @@ impl Settings {
             settings.mode = parse_mode(mode, protocol)?;
         }
         if let Some(loss) = &change.loss {
-            settings.loss = match loss.as_str() {
-                "refuse" => LossPolicy::Refuse,
-                "degrade" => LossPolicy::Degrade,
-                _ => return Err(format!("loss = \"{loss}\": expected \"refuse\" or \"degrade\"")),
-            };
+            settings.loss = LossPolicy::named(loss)
+                .ok_or_else(|| format!("loss = \"{loss}\": expected \"refuse\" or \"degrade\""))?;
         }
         Ok(settings)
     }
 }
 
+/// A pin must be a release that the protocol knows.
 fn parse_mode(mode: &str, protocol: &dyn Protocol) -> Result<Mode, String> {
-    match mode {
-        "auto" => Ok(Mode::Auto),
-        "off" => Ok(Mode::Off),
-        name => {
-            let known = || {
-                let names: Vec<_> = protocol.releases().iter().map(ToString::to_string).collect();
-                format!("mode = \"{name}\": expected \"auto\", \"off\" or one of {}", names.join(", "))
-            };
-            let release: segue_wire::Release = name.parse().map_err(|_| known())?;
-            if protocol.releases().contains(&release.short()) { Ok(Mode::Pin(release)) } else { Err(known()) }
-        }
+    let known = protocol.releases();
+    match mode.parse() {
+        Ok(Mode::Pin(release)) if !known.contains(&release.short()) => None,
+        parsed => parsed.ok(),
     }
+    .ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(ToString::to_string).collect();
+        format!("mode = \"{mode}\": expected \"auto\", \"off\" or one of {}", names.join(", "))
+    })
 }
 
 impl Translation {

@@ -41,6 +41,17 @@ pub fn under_load(
     Ok(cluster)
 }
 
+/// Cuts a link under load; the replica resumes each time, and the first full sync stays the only one.
+fn resumes(replica: &str, seed: u64, cut: impl Fn(&mut Cluster) -> Result<()>) -> Result<()> {
+    let cluster = under_load(replica, seed, |cluster| {
+        let (_, before) = cluster.syncs()?;
+        cut(cluster)?;
+        await_syncs(cluster, |(_, partial)| partial > before)
+    })?;
+    ensure!(cluster.syncs()? == (1, 4), "{:?}", cluster.syncs()?);
+    Ok(())
+}
+
 pub fn await_syncs(cluster: &Cluster, done: impl Fn((u64, u64)) -> bool) -> Result<()> {
     wait_for(SYNC_TIME_MAX, || Ok(done(cluster.syncs()?).then_some(())))?
         .context("the replica does not come back")
@@ -48,48 +59,36 @@ pub fn await_syncs(cluster: &Cluster, done: impl Fn((u64, u64)) -> bool) -> Resu
 
 #[test]
 fn a_link_cut_by_the_master_resumes_without_a_full_sync() -> Result<()> {
-    let cluster = under_load("redis-6.0", 1, |cluster| {
-        let (_, before) = cluster.syncs()?;
+    resumes("redis-6.0", 1, |cluster| {
         redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("replica").exec(&mut cluster.master.client()?)?;
-        await_syncs(cluster, |(_, partial)| partial > before)
-    })?;
-    ensure!(cluster.syncs()? == (1, 4), "{:?}", cluster.syncs()?);
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]
 fn a_link_cut_by_the_replica_resumes_without_a_full_sync() -> Result<()> {
-    let cluster = under_load("redis-5.0", 2, |cluster| {
-        let (_, before) = cluster.syncs()?;
+    resumes("redis-5.0", 2, |cluster| {
         redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("master").exec(&mut cluster.replica.client()?)?;
-        await_syncs(cluster, |(_, partial)| partial > before)
-    })?;
-    ensure!(cluster.syncs()? == (1, 4), "{:?}", cluster.syncs()?);
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]
 fn a_sidecar_that_ends_in_order_costs_no_full_sync() -> Result<()> {
-    let cluster = under_load("redis-6.2.14", 3, |cluster| {
-        let (_, before) = cluster.syncs()?;
+    resumes("redis-6.2.14", 3, |cluster| {
         cluster.sidecar.stop()?;
         cluster.sidecar.restart()?;
-        await_syncs(cluster, |(_, partial)| partial > before)
-    })?;
-    ensure!(cluster.syncs()? == (1, 4), "{:?}", cluster.syncs()?);
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]
 fn a_sidecar_that_is_killed_costs_no_full_sync() -> Result<()> {
-    let cluster = under_load("redis-6.0", 4, |cluster| {
-        let (_, before) = cluster.syncs()?;
+    resumes("redis-6.0", 4, |cluster| {
         cluster.sidecar.kill9()?;
         cluster.sidecar.restart()?;
-        await_syncs(cluster, |(_, partial)| partial > before)
-    })?;
-    ensure!(cluster.syncs()? == (1, 4), "{:?}", cluster.syncs()?);
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Where the state is gone: a full sync, never a guessed offset.

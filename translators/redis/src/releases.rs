@@ -114,14 +114,17 @@ fn target(release: &Release, level: Level, from: Level) -> Option<rdb::Target> {
 }
 
 fn lowest(release: &Release) -> Option<Level> {
-    let line = line(release)?;
-    let patch = if line.patches_differ { release.patch().unwrap_or(0) } else { 0 };
-    Some(Level(line.level.0, line.level.1, patch))
+    level(release, 0)
 }
 
 fn highest(release: &Release) -> Option<Level> {
+    level(release, u16::MAX)
+}
+
+/// `any_patch` stands for a patch that the name leaves open.
+fn level(release: &Release, any_patch: u16) -> Option<Level> {
     let line = line(release)?;
-    let patch = if line.patches_differ { release.patch().unwrap_or(u16::MAX) } else { 0 };
+    let patch = if line.patches_differ { release.patch().unwrap_or(any_patch) } else { 0 };
     Some(Level(line.level.0, line.level.1, patch))
 }
 

@@ -106,6 +106,8 @@ impl Stream {
                             passed += end;
                         } else {
                             self.unit = Unit::Collecting(Collect::default());
+                            self.pass(input.split_to(passed).freeze(), out);
+                            passed = 0;
                         }
                     }
                     Head::Foreign => {
@@ -125,22 +127,13 @@ impl Stream {
                 }
                 Unit::Collecting(collect) => {
                     let max = self.limits.held_bytes_max;
-                    if passed > 0 {
-                        let bytes = input.split_to(passed).freeze();
-                        self.map.passed(passed as u64);
-                        out.send(REPLICA, bytes);
-                        passed = 0;
-                    }
                     let Some((raw, command)) = collect.take(input, "held_bytes_max", max)? else { break };
                     self.unit = Unit::Unknown;
                     self.command(raw, command, out)?;
                 }
             }
         }
-        if passed > 0 {
-            self.map.passed(passed as u64);
-            out.send(REPLICA, input.split_to(passed).freeze());
-        }
+        self.pass(input.split_to(passed).freeze(), out);
         Ok(())
     }
 

@@ -63,6 +63,14 @@ pub enum LossPolicy {
 }
 
 impl LossPolicy {
+    pub const ALL: [Self; 2] = [Self::Refuse, Self::Degrade];
+
+    /// The policy with this label.
+    #[must_use]
+    pub fn named(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.label() == label)
+    }
+
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {

@@ -71,6 +71,19 @@ pub enum Mode {
     Pin(Release),
 }
 
+impl std::str::FromStr for Mode {
+    type Err = crate::ParseReleaseError;
+
+    /// As [`Mode`] is displayed.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            _ => text.parse().map(Self::Pin),
+        }
+    }
+}
+
 impl std::fmt::Display for Mode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

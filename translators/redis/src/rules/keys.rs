@@ -33,14 +33,13 @@ pub fn copy(copy: &Command, to: &mut Rewriting<'_>) {
 
 /// `RESTORE key ttl payload [REPLACE] [ABSTTL] …`
 const PAYLOAD_AT: usize = 3;
-/// The type of module values: whether one loads is told by its module, not by its type.
-const MODULE_2: u8 = 7;
 
 pub fn has_newer_payload(restore: &Command, pair: &Pair) -> bool {
     let Some(payload) = restore.get(PAYLOAD_AT) else { return false };
     payload_version(payload).is_some_and(|version| version > pair.rdb.version)
         || payload.first().is_some_and(|&kind| !pair.rdb.loads_type(kind))
-        || payload.first() == Some(&MODULE_2)
+        // Whether a module's value loads is told by its module, not by its type.
+        || payload.first() == Some(&rdb::TYPE_MODULE_2)
 }
 
 pub fn restore(restore: &Command, to: &mut Rewriting<'_>) {

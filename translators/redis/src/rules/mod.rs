@@ -64,6 +64,16 @@ pub struct Rewritten {
     pub losses: Vec<Lost>,
 }
 
+impl Rewritten {
+    /// Leaves a whole command out, under a rule of the same name.
+    fn lose(&mut self, kind: &'static str, command: &Command, why: &str) {
+        let name = command.first().map(|name| name.escape_ascii().to_string()).unwrap_or_default();
+        let what = format!("the command {name} {why}");
+        self.rules.push(kind);
+        self.losses.push(Lost { kind, grade: Grade::Data, what, key: command.get(1).cloned() });
+    }
+}
+
 /// A loss without its place.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Lost {
@@ -178,14 +188,7 @@ impl Rules {
     fn apply(&self, command: Command, limits: &Limits, depth: usize, done: &mut Rewritten) {
         let name = command.first().cloned().unwrap_or_default();
         let Some(entry) = self.entry(&name).filter(|_| depth < REWRITE_DEPTH_MAX) else {
-            done.rules.push("unknown-command");
-            done.losses.push(Lost {
-                kind: "unknown-command",
-                grade: Grade::Data,
-                what: format!("the command {} is not known to this translator", name.escape_ascii()),
-                key: command.get(1).cloned(),
-            });
-            return;
+            return done.lose("unknown-command", &command, "is not known to this translator");
         };
         let Some(rule) = entry
             .rules
@@ -195,13 +198,7 @@ impl Rules {
             if entry.understood {
                 done.commands.push(command);
             } else {
-                done.rules.push("unknown-form");
-                done.losses.push(Lost {
-                    kind: "unknown-form",
-                    grade: Grade::Data,
-                    what: format!("the command {} has no older form", name.escape_ascii()),
-                    key: command.get(1).cloned(),
-                });
+                done.lose("unknown-form", &command, "has no older form");
             }
             return;
         };
