@@ -96,7 +96,7 @@ impl Link {
         Side::BOTH.map(|side| {
             let index = usize::from(side == Side::Listener);
             let bytes = self.bytes_from[index].load(Relaxed);
-            (side, bytes - self.bytes_reported[index].swap(bytes, Relaxed))
+            (side, newly_reported(&self.bytes_reported[index], bytes))
         })
     }
 
@@ -146,5 +146,22 @@ impl Link {
             held_bytes: self.held_bytes.load(Relaxed),
             age_s: self.accepted.elapsed().as_secs(),
         }
+    }
+}
+
+/// What of `bytes` is not reported yet; now it is. Two may report at once, and the later one may have looked
+/// earlier: what the other has counted is not its own.
+fn newly_reported(reported: &AtomicU64, bytes: u64) -> u64 {
+    bytes.saturating_sub(reported.fetch_max(bytes, Relaxed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_reported_once_even_by_one_that_looked_before_another_reported() {
+        let reported = AtomicU64::new(0);
+        assert_eq!([20, 10, 25, 25].map(|bytes| newly_reported(&reported, bytes)), [20, 0, 5, 0]);
     }
 }
