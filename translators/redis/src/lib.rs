@@ -4,18 +4,18 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`releases`] | the releases by name, their order, the verdict on a pair |
+//! | [`releases`] | the releases by name, what each has, the verdict on a pair |
 //! | `session` | one link: the phases from handshake to stream |
 //! | `handshake` | what a replica says before its `PSYNC`, and the decision it leads to |
 //! | `snapshot` | the snapshot's envelope on the wire |
 //! | [`rdb`] | the snapshot itself, rewritten as a stream |
 //! | `stream` | the command stream: rewritten, padded, accounted |
-//! | [`rules`] | which command forms an older release does not understand, and what says the same |
+//! | [`rules`] | which command forms another release does not understand, and what says the same |
 //! | `offsets` | replica offsets and master offsets |
 //! | `saved` | what is kept of a stream between two links |
 //! | `resp` | commands on the wire |
 //!
-//! Formats: the Redis serialization protocol, `replication.c` and `rdb.c` of the releases 5.0 to 8.0, and
+//! Formats: the Redis serialization protocol, `replication.c` and `rdb.c` of the releases from Redis 5.0 on, and
 //! what their servers were seen to send.
 
 mod fuzz;

@@ -2,6 +2,7 @@ use bytes::BytesMut;
 use segue_wire::{FaultKind, Limits, Loss, LossPolicy, Release};
 
 use super::{Progress, Rewriter, TOKEN_BYTES_MAX, Target, rewrite_function_payload, rewrite_payload};
+use crate::releases::rdb_target;
 
 /// Entry for a fuzzer: `data` is read as a snapshot and as payloads, for every target and both policies.
 /// A snapshot must come out the same however it is cut, and no more may be held than the limit allows.
@@ -11,9 +12,14 @@ use super::{Progress, Rewriter, TOKEN_BYTES_MAX, Target, rewrite_function_payloa
 /// Where that does not hold.
 pub fn fuzz(data: &[u8]) {
     let limits = Limits { held_bytes_max: 4 << 10, ..Limits::default() };
-    for version in 9..=12 {
-        let modules: &[&str] = if version == 12 { &["vectorset"] } else { &[] };
-        let target = Target { release: Release::new("redis", version, 0, None), version, modules };
+    let releases = [
+        Release::new("redis", 5, 0, None),
+        Release::new("redis", 7, 0, None),
+        Release::new("redis", 8, 0, Some(6)),
+        Release::new("valkey", 8, 0, None),
+        Release::new("valkey", 9, 0, None),
+    ];
+    for target in releases.iter().filter_map(rdb_target) {
         for policy in [LossPolicy::Refuse, LossPolicy::Degrade] {
             let whole = in_pieces(data, data.len().max(1), &target, policy, limits);
             let cut = 1 + usize::from(data.last().copied().unwrap_or(0));

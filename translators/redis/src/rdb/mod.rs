@@ -1,20 +1,20 @@
-//! RDB snapshots and DUMP payloads, rewritten to what an older release loads.
+//! RDB snapshots and DUMP payloads, rewritten to what another release loads.
 //!
-//! Sources: RDB 6 to 12 (Redis up to 8.2). Targets: RDB 9 (Redis 5.0 to 6.2), 10 (7.0), 11 (7.2) and 12.
+//! Sources: RDB 6 to 12 (Redis up to 8.2, Redict, Valkey up to 8.1). Targets: every release known.
 //!
-//! | type or opcode | first in RDB | below it becomes |
+//! | type or opcode | loaded from | becomes for others |
 //! |---|---|---|
-//! | 16 HASH_LISTPACK | 10 | 4 HASH |
-//! | 17 ZSET_LISTPACK | 10 | 5 ZSET_2 |
-//! | 18 LIST_QUICKLIST_2 | 10 | 14 LIST_QUICKLIST, node by node |
-//! | 19 STREAM_LISTPACKS_2 | 10 | 15 STREAM_LISTPACKS (loss `stream-counters`, where they say something) |
-//! | 20 SET_LISTPACK | 11 | 2 SET |
-//! | 21 STREAM_LISTPACKS_3 | 11 | 19 or 15 (loss `stream-consumer-active-time`) |
-//! | 24 HASH_METADATA, 25 HASH_LISTPACK_EX | 12 | 4 HASH (loss `hash-field-ttl`, where a field has one) |
+//! | 16 HASH_LISTPACK | 7.0 | 4 HASH |
+//! | 17 ZSET_LISTPACK | 7.0 | 5 ZSET_2 |
+//! | 18 LIST_QUICKLIST_2 | 7.0 | 14 LIST_QUICKLIST, node by node |
+//! | 19 STREAM_LISTPACKS_2 | 7.0 | 15 STREAM_LISTPACKS (loss `stream-counters`, where they say something) |
+//! | 20 SET_LISTPACK | 7.2 | 2 SET |
+//! | 21 STREAM_LISTPACKS_3 | 7.2 | 19 or 15 (loss `stream-consumer-active-time`) |
+//! | 24 HASH_METADATA, 25 HASH_LISTPACK_EX | Redis 7.4 | 4 HASH (loss `hash-field-ttl`, where a field has one) |
 //! | 7 MODULE_2 | | the same, where the target has the module; else left out (loss `vector-set`, `module-type`) |
 //! | 247 MODULE_AUX | | the same, where the target has the module; else left out (loss `module-aux`) |
-//! | 245 FUNCTION2 | 10 | left out (loss `function-library`) |
-//! | 244 SLOT_INFO | 12 | left out: only a hint |
+//! | 245 FUNCTION2 | 7.0 | left out (loss `function-library`) |
+//! | 244 SLOT_INFO | Redis 7.4, Redict 7.3, Valkey 9.0 | left out: only a hint |
 //!
 //! All others pass as they are. LZF strings pass packed; nothing is packed anew. The two `stream-…`
 //! losses are [`segue_wire::Grade::Bookkeeping`], all others [`segue_wire::Grade::Data`].
@@ -45,8 +45,8 @@ mod ziplist;
 
 #[doc(hidden)]
 pub use fuzzing::fuzz;
-pub use layout::TYPE_MODULE_2;
+pub use layout::{TYPE_MODULE_2, reads};
 pub use payload::{Payload, rewrite_function_payload, rewrite_payload};
 pub use rewriter::{Progress, Rewriter};
-pub use target::Target;
+pub use target::{Headers, Target};
 pub use walk::TOKEN_BYTES_MAX;

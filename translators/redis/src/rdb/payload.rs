@@ -79,7 +79,7 @@ fn open(payload: &[u8]) -> Result<(&[u8], u16), FaultKind> {
     let (signed, crc) = payload.split_last_chunk().ok_or_else(|| malformed("shorter than its footer"))?;
     let (body, version) = signed.split_last_chunk().ok_or_else(|| malformed("shorter than its footer"))?;
     let (sent, version) = (u64::from_le_bytes(*crc), u16::from_le_bytes(*version));
-    if !layout::VERSIONS.contains(&version) {
+    if !layout::reads(version) {
         return Err(malformed(&format!("RDB version {version}")));
     }
     let computed = checksum_of(signed);
@@ -116,7 +116,7 @@ impl Rewriting {
     }
 
     fn close(mut self, body: &[u8], version: u16) -> Payload {
-        let older = version.min(self.walk.target.version);
+        let older = self.walk.target.version_for(version);
         if older == version && self.out == body {
             return Payload::Same;
         }

@@ -162,7 +162,7 @@ fn scan(
                 let Some(header) = tape.rest().first_chunk() else { return Ok(()) };
                 let sent = version(header)?;
                 tape.skip(HEADER_BYTES);
-                tape.put(format!("REDIS{:04}", sent.min(walk.target.version)).as_bytes());
+                tape.put(format!("REDIS{:04}", walk.target.version_for(sent)).as_bytes());
                 *stage = Stage::BetweenItems;
             }
             Stage::BetweenItems => {
@@ -184,7 +184,7 @@ fn version(header: &[u8; HEADER_BYTES]) -> Result<u16, FaultKind> {
     let version =
         digits.and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|text| text.parse().ok());
     let detail = match version {
-        Some(version) if layout::VERSIONS.contains(&version) => return Ok(version),
+        Some(version) if layout::reads(version) => return Ok(version),
         Some(version) => format!(
             "version {version}; versions {} to {} are known",
             layout::VERSIONS.start(),

@@ -1,49 +1,121 @@
 use segue_wire::Release;
 
 use super::layout::{self, Role};
+use crate::releases::Level;
 
 /// What a receiving release loads.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub release: Release,
-    /// The newest RDB version whose header it accepts.
-    pub version: u16,
+    /// What it is taken for; tells which types and opcodes it loads.
+    pub level: Level,
+    /// Which headers it accepts. A header tells nothing of the content.
+    pub headers: Headers,
     /// Module type names it loads, such as `vectorset`.
-    pub modules: &'static [&'static str],
+    pub modules: Vec<&'static str>,
+}
+
+/// The RDB versions whose header a release accepts. Redis counts up to 79, Valkey from 80 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headers {
+    redis_newest: u16,
+    valkey_newest: Option<u16>,
+}
+
+impl Headers {
+    /// Valkey's own versions start here, and have a magic of their own.
+    const VALKEY_FIRST: u16 = 80;
+
+    pub const fn redis(newest: u16) -> Self {
+        Self { redis_newest: newest, valkey_newest: None }
+    }
+
+    pub const fn valkey(redis_newest: u16, newest: u16) -> Self {
+        Self { redis_newest, valkey_newest: Some(newest) }
+    }
+
+    /// What the release itself writes.
+    pub fn written(self) -> u16 {
+        self.valkey_newest.unwrap_or(self.redis_newest)
+    }
+
+    fn accept(self, version: u16) -> bool {
+        version <= self.redis_newest
+            || self.valkey_newest.is_some_and(|newest| (Self::VALKEY_FIRST..=newest).contains(&version))
+    }
 }
 
 impl Target {
+    /// `from` wrote what is to be loaded; `None`: whoever.
+    pub fn new(release: Release, level: Level, headers: Headers, from: Option<Level>) -> Self {
+        let loaded = layout::MODULES.iter().filter(|module| module.loads(from, level));
+        let modules = loaded.map(|module| module.name).collect();
+        Self { release, level, headers, modules }
+    }
+
+    /// Whether an RDB or a DUMP payload of this version gets past its header or footer.
+    #[must_use]
+    pub fn accepts(&self, version: u16) -> bool {
+        self.headers.accept(version)
+    }
+
+    /// The version to put on what was sent with this one.
+    #[must_use]
+    pub fn version_for(&self, sent: u16) -> u16 {
+        if self.accepts(sent) { sent } else { self.headers.redis_newest }
+    }
+
     /// Whether a value of this type byte loads as it is. A module's value also needs the module.
     #[must_use]
     pub fn loads_type(&self, ty: u8) -> bool {
-        layout::find(ty).is_some_and(|item| item.role == Role::Value && item.since <= self.version)
+        layout::find(ty).is_some_and(|item| item.role == Role::Value && item.since.has(self.level))
     }
 
     /// Whether an item of this opcode loads as it is. A module's data (247) also needs the module.
     #[must_use]
     pub fn loads_opcode(&self, opcode: u8) -> bool {
-        layout::find(opcode).is_some_and(|item| item.role != Role::Value && item.since <= self.version)
+        layout::find(opcode).is_some_and(|item| item.role != Role::Value && item.since.has(self.level))
     }
 
     #[must_use]
     pub fn loads_module(&self, name: &str) -> bool {
         self.modules.contains(&name)
     }
+
+    /// Whether everything loads as it is that a release puts into its snapshots.
+    #[must_use]
+    pub fn loads_all_of(&self, from: Level) -> bool {
+        layout::ITEMS.iter().all(|item| item.since.has(self.level) || !item.since.has(from))
+            && layout::MODULES.iter().all(|module| !module.written_by(from) || self.loads_module(module.name))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::releases::rdb_target;
+
+    fn target(release: &str) -> Target {
+        rdb_target(&release.parse().unwrap()).unwrap()
+    }
 
     #[test]
-    fn types_and_opcodes_load_from_their_version_on() {
-        let target =
-            |version| Target { release: Release::new("redis", 0, 0, None), version, modules: &["vectorset"] };
-        let old = target(9);
+    fn types_and_opcodes_load_from_a_release_on() {
+        let old = target("redis-6.2");
         assert!(old.loads_type(15) && !old.loads_type(16) && !old.loads_type(250));
         assert!(old.loads_opcode(250) && !old.loads_opcode(245) && !old.loads_opcode(15));
-        let new = target(12);
+        let new = target("redis-8.0.6");
         assert!(new.loads_type(25) && new.loads_opcode(244) && !new.loads_type(26));
         assert!(new.loads_module("vectorset") && !new.loads_module("bf"));
+        let fork = target("redict-7.3");
+        assert!(fork.loads_type(21) && fork.loads_opcode(244) && !fork.loads_type(25));
+    }
+
+    #[test]
+    fn a_header_that_is_not_accepted_becomes_the_newest_of_redis_that_is() {
+        let redis = target("redis-8.0");
+        assert_eq!([9, 12, 15, 80].map(|sent| redis.version_for(sent)), [9, 12, 12, 12]);
+        let valkey = target("valkey-9.1");
+        assert_eq!([9, 11, 12, 15, 80, 81].map(|sent| valkey.version_for(sent)), [9, 11, 11, 11, 80, 11]);
     }
 }

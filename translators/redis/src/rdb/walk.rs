@@ -100,9 +100,9 @@ impl Walk {
         };
         let mut becomes = code;
         self.fate = match self.item.older {
-            _ if self.item.since <= self.target.version => Fate::Native,
-            Older::As(forms) => match forms.iter().find(|(since, _)| *since <= self.target.version) {
-                Some((_, older)) => {
+            _ if self.item.since.has(self.target.level) => Fate::Native,
+            Older::As(forms) => match forms.iter().find(|form| self.target.loads_type(**form)) {
+                Some(older) => {
                     becomes = *older;
                     Fate::Older
                 }
@@ -225,7 +225,7 @@ impl Walk {
     fn passes(&self, step: Step) -> bool {
         match self.fate {
             Fate::Native => true,
-            Fate::Older => step.since <= self.target.version,
+            Fate::Older => step.since.has(self.target.level),
             Fate::LeftOut => false,
         }
     }

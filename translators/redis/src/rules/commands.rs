@@ -1,14 +1,22 @@
-//! The commands that a master sends its replicas, and the first release that has each.
+//! The commands that a master sends its replicas, and the first releases that have each.
 //!
 //! A command that is not here is never passed on: an older replica would skip it silently.
 //! Source: `COMMAND DOCS` of the servers, and what each of them was seen to send.
 
-use crate::releases::{Level, V5_0, V6_2, V7_0, V7_4, V8_0};
+use crate::releases::{
+    Since,
+    since::{common, first, redis},
+};
 
 /// What 5.0 and all later releases know.
-const FIRST: Level = V5_0;
+const FIRST: Since = first();
+const ARRAYS: Since = redis(8, 10);
+/// Fields of a hash that expire.
+pub const FIELD_TTLS: Since = redis(7, 4).valkey(9, 0);
+pub const FUNCTIONS: Since = common(7, 0);
+const VECTOR_SETS: Since = redis(8, 0);
 
-pub const COMMANDS: &[(&str, Level)] = &[
+pub const COMMANDS: &[(&str, Since)] = &[
     // connection and transactions
     ("EXEC", FIRST),
     ("MULTI", FIRST),
@@ -16,7 +24,7 @@ pub const COMMANDS: &[(&str, Level)] = &[
     ("REPLCONF", FIRST),
     ("SELECT", FIRST),
     // keys
-    ("COPY", V6_2),
+    ("COPY", common(6, 2)),
     ("DEL", FIRST),
     ("EXPIRE", FIRST),
     ("EXPIREAT", FIRST),
@@ -43,6 +51,7 @@ pub const COMMANDS: &[(&str, Level)] = &[
     ("INCRBY", FIRST),
     ("INCRBYFLOAT", FIRST),
     ("MSET", FIRST),
+    ("MSETEX", redis(8, 6).valkey(9, 1)),
     ("MSETNX", FIRST),
     ("PFADD", FIRST),
     ("PFCOUNT", FIRST),
@@ -55,7 +64,8 @@ pub const COMMANDS: &[(&str, Level)] = &[
     ("SETRANGE", FIRST),
     // lists
     ("LINSERT", FIRST),
-    ("LMOVE", V6_2),
+    ("LMOVE", common(6, 2)),
+    ("LMOVEM", redis(8, 10)),
     ("LPOP", FIRST),
     ("LPUSH", FIRST),
     ("LPUSHX", FIRST),
@@ -76,27 +86,27 @@ pub const COMMANDS: &[(&str, Level)] = &[
     ("SUNIONSTORE", FIRST),
     // hashes
     ("HDEL", FIRST),
-    ("HGETDEL", V8_0),
+    ("HGETDEL", redis(8, 0).valkey(9, 1)),
     ("HINCRBY", FIRST),
     ("HINCRBYFLOAT", FIRST),
     ("HMSET", FIRST),
-    ("HPERSIST", V7_4),
-    ("HPEXPIREAT", V7_4),
+    ("HPERSIST", FIELD_TTLS),
+    ("HPEXPIREAT", FIELD_TTLS),
     ("HSET", FIRST),
-    ("HSETEX", V8_0),
+    ("HSETEX", redis(8, 0).valkey(9, 0)),
     ("HSETNX", FIRST),
     // sorted sets and geo
     ("GEOADD", FIRST),
     ("GEORADIUS", FIRST),
     ("GEORADIUSBYMEMBER", FIRST),
-    ("GEOSEARCHSTORE", V6_2),
+    ("GEOSEARCHSTORE", common(6, 2)),
     ("ZADD", FIRST),
-    ("ZDIFFSTORE", V6_2),
+    ("ZDIFFSTORE", common(6, 2)),
     ("ZINCRBY", FIRST),
     ("ZINTERSTORE", FIRST),
     ("ZPOPMAX", FIRST),
     ("ZPOPMIN", FIRST),
-    ("ZRANGESTORE", V6_2),
+    ("ZRANGESTORE", common(6, 2)),
     ("ZREM", FIRST),
     ("ZREMRANGEBYLEX", FIRST),
     ("ZREMRANGEBYRANK", FIRST),
@@ -104,22 +114,34 @@ pub const COMMANDS: &[(&str, Level)] = &[
     ("ZUNIONSTORE", FIRST),
     // streams
     ("XACK", FIRST),
+    ("XACKDEL", redis(8, 2)),
     ("XADD", FIRST),
+    ("XCFGSET", redis(8, 6)),
     ("XCLAIM", FIRST),
     ("XDEL", FIRST),
+    ("XDELEX", redis(8, 2)),
     ("XGROUP", FIRST),
+    ("XNACK", redis(8, 10)),
     ("XREADGROUP", FIRST),
     ("XSETID", FIRST),
     ("XTRIM", FIRST),
     // scripts, functions, messages
     ("EVAL", FIRST),
     ("EVALSHA", FIRST),
-    ("FUNCTION", V7_0),
+    ("FUNCTION", FUNCTIONS),
     ("PUBLISH", FIRST),
     ("SCRIPT", FIRST),
-    ("SPUBLISH", V7_0),
+    ("SPUBLISH", common(7, 0)),
+    // arrays
+    ("ARDEL", ARRAYS),
+    ("ARDELRANGE", ARRAYS),
+    ("ARINSERT", ARRAYS),
+    ("ARMSET", ARRAYS),
+    ("ARRING", ARRAYS),
+    ("ARSEEK", ARRAYS),
+    ("ARSET", ARRAYS),
     // vector sets
-    ("VADD", V8_0),
-    ("VREM", V8_0),
-    ("VSETATTR", V8_0),
+    ("VADD", VECTOR_SETS),
+    ("VREM", VECTOR_SETS),
+    ("VSETATTR", VECTOR_SETS),
 ];

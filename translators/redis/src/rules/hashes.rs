@@ -1,10 +1,7 @@
 use bytes::Bytes;
 
-use super::{Rewriting, command, eval, find_word, scripts};
-use crate::{
-    releases::{Pair, V7_4},
-    resp::Command,
-};
+use super::{Rewriting, command, commands::FIELD_TTLS, eval, find_word, scripts};
+use crate::{releases::Pair, resp::Command};
 
 /// `HSETEX key …`: options start here; `FIELDS` ends them.
 const OPTIONS_AT: usize = 2;
@@ -19,7 +16,7 @@ pub fn has_keepttl(hsetex: &Command, _: &Pair) -> bool {
 
 pub fn hsetex_keepttl(hsetex: &Command, to: &mut Rewriting<'_>) {
     let (Some(key), Some(pairs)) = (hsetex.get(1), fields(hsetex)) else { return };
-    if to.pair.to >= V7_4 {
+    if FIELD_TTLS.has(to.pair.to) {
         to.say(eval(scripts::HSET_KEEPTTL, std::slice::from_ref(key), pairs.iter().cloned()));
     } else {
         to.say(hset(key, pairs));

@@ -36,7 +36,7 @@ const PAYLOAD_AT: usize = 3;
 
 pub fn has_newer_payload(restore: &Command, pair: &Pair) -> bool {
     let Some(payload) = restore.get(PAYLOAD_AT) else { return false };
-    payload_version(payload).is_some_and(|version| version > pair.rdb.version)
+    payload_version(payload).is_some_and(|version| !pair.rdb.accepts(version))
         || payload.first().is_some_and(|&kind| !pair.rdb.loads_type(kind))
         // Whether a module's value loads is told by its module, not by its type.
         || payload.first() == Some(&rdb::TYPE_MODULE_2)

@@ -1,4 +1,4 @@
-//! The command stream's rules: which form an older release does not understand, and what says the same
+//! The command stream's rules: which form another release does not understand, and what says the same
 //! to it.
 //!
 //! [`table`] is the list a reader checks against the documents; the other files hold the rewrites, by
@@ -22,21 +22,21 @@ use bytes::Bytes;
 use segue_wire::{Grade, Limits, Loss};
 
 use crate::{
-    releases::{Level, Pair},
+    releases::{Pair, Since, since},
     resp::Command,
 };
 
-/// One form that some older release does not understand.
+/// One form that some release does not understand.
 pub struct Rule {
     /// Stable name, used as a metric label.
     pub name: &'static str,
     pub command: &'static str,
     /// The form, as the documents write it.
     pub form: &'static str,
-    /// The first release that understands it.
-    pub since: Level,
-    /// Masters before this release mean something else by the form, and the rule is off for them.
-    pub sent_from: Option<Level>,
+    /// The first releases that understand it; never, where the rule looks at the content instead.
+    pub since: Since,
+    /// Masters before these releases mean something else by the form, and the rule is off for them.
+    pub sent_from: Option<Since>,
     /// No command with fewer arguments can have this form; the name counts.
     pub arguments_min: u64,
     /// What is said instead, for a reader.
@@ -46,13 +46,21 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The first release that understands the form, for a reader.
+    /// The first releases that understand the form, for a reader.
     pub fn since_text(&self) -> String {
-        if self.since == table::ALWAYS {
-            return "its own release".to_owned();
-        }
-        format!("{}.{}", self.since.0, self.since.1)
+        if self.since == since::never() { "its own release".to_owned() } else { self.since.to_string() }
     }
+
+    /// Whether the rule is for this pair.
+    fn is_for(&self, pair: &Pair) -> bool {
+        !self.since.has(pair.to) && self.sent_from.is_none_or(|from| from.has(pair.from))
+    }
+}
+
+/// Whether the replica understands every command and form that the master may send.
+pub fn understands_all(pair: &Pair) -> bool {
+    commands::COMMANDS.iter().all(|(_, since)| since.has(pair.to) || !since.has(pair.from))
+        && table::RULES.iter().all(|rule| !rule.is_for(pair) || !rule.since.has(pair.from))
 }
 
 /// What a command has become.
@@ -157,13 +165,11 @@ impl Rules {
     pub fn new(pair: Pair) -> Self {
         let mut by_command = HashMap::new();
         for &(name, since) in commands::COMMANDS {
-            let rules: Vec<_> = table::RULES
-                .iter()
-                .filter(|rule| rule.command == name && pair.to < rule.since)
-                .filter(|rule| rule.sent_from.is_none_or(|from| pair.from >= from))
-                .collect();
+            let rules: Vec<_> =
+                table::RULES.iter().filter(|rule| rule.command == name && rule.is_for(&pair)).collect();
             let arguments_min = rules.iter().map(|rule| rule.arguments_min).min().unwrap_or(u64::MAX);
-            by_command.insert(name.as_bytes(), Entry { understood: since <= pair.to, rules, arguments_min });
+            by_command
+                .insert(name.as_bytes(), Entry { understood: since.has(pair.to), rules, arguments_min });
         }
         Self { pair, by_command }
     }

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{Rewriting, is_word, keys::payload_version};
+use super::{Rewriting, commands::FUNCTIONS, is_word, keys::payload_version};
 use crate::{
     rdb::{self, Payload},
-    releases::{Pair, V7_0},
+    releases::Pair,
     resp::Command,
 };
 
@@ -34,12 +34,12 @@ fn library_name(code: &[u8]) -> Option<String> {
 const RESTORE_PAYLOAD_AT: usize = 2;
 
 pub fn has_newer_functions(function: &Command, pair: &Pair) -> bool {
-    pair.to >= V7_0
+    FUNCTIONS.has(pair.to)
         && is_word(function, 1, "RESTORE")
         && function
             .get(RESTORE_PAYLOAD_AT)
             .and_then(|payload| payload_version(payload))
-            .is_some_and(|version| version > pair.rdb.version)
+            .is_some_and(|version| !pair.rdb.accepts(version))
 }
 
 pub fn function_restore(function: &Command, to: &mut Rewriting<'_>) {

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use segue_wire::{Limits, Release};
 
 use super::*;
-use crate::{releases::LINE_LEVELS, resp};
+use crate::{releases::RELEASES, resp};
 
 fn rules(from: &str, to: &str) -> Rules {
     let release = |name: &str| name.parse::<Release>().unwrap();
@@ -180,15 +180,15 @@ fn a_restore_payload_gets_the_version_of_the_release() {
 
 #[test]
 fn no_release_is_sent_a_command_that_it_does_not_know() {
-    for level in LINE_LEVELS {
-        let to = format!("redis-{}.{}", level.0, level.1);
+    for to in RELEASES.iter().map(ToString::to_string) {
+        let level = rules("redis-8.10", &to).pair().to;
         for (name, since) in commands::COMMANDS {
             let arguments = format!("{name} k 1 2 3 4 FIELDS 1 f v BYRADIUS 1 m");
             for text in said(&to, &arguments) {
                 let said = text.split(' ').next().unwrap();
                 let known = commands::COMMANDS.iter().find(|(known, _)| *known == said);
-                let older = said.starts_with('!') || known.is_some_and(|(_, since)| since <= level);
-                assert!(older, "{name} (since {since:?}) became {text:?} for {to}");
+                let older = said.starts_with('!') || known.is_some_and(|(_, since)| since.has(level));
+                assert!(older, "{name} (since {since}) became {text:?} for {to}");
             }
         }
     }

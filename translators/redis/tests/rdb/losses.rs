@@ -62,7 +62,7 @@ fn a_module_that_the_target_has_stays() {
     let item = [ATTRIBUTES, b"\x07\x03key", &module_id(b"vectorset"), MODULE_VALUES].concat();
     let aux = [b"\xf7", &module_id(b"vectorset")[..], b"\x02\x02", MODULE_VALUES].concat();
     let source = snapshot(12, &[&aux, BEFORE, &item, AFTER]);
-    let with = Target { modules: &["vectorset"], ..target(12) };
+    let with = Target { modules: vec!["vectorset"], ..target(12) };
     for cut in [1, source.len()] {
         let outcome = rewrite_in(source.chunks(cut), with.clone(), LossPolicy::Refuse, Limits::default());
         assert_eq!((outcome.result, &outcome.out), (Ok(()), &source));

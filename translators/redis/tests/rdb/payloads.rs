@@ -75,7 +75,7 @@ fn vector_sets() {
         panic!("a vector set has no older form")
     };
     assert_eq!((loss.kind, loss.key), ("vector-set", None));
-    let with = Target { modules: &["vectorset"], ..target(12) };
+    let with = Target { modules: vec!["vectorset"], ..target(12) };
     assert_eq!(rewrite_payload(&bytes(VECTORS), &with, &Limits::default()), Ok(Payload::Same));
 }
 

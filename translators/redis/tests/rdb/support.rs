@@ -1,6 +1,9 @@
 use bytes::BytesMut;
 use crc_fast::{CrcAlgorithm, checksum};
-use segue_redis::rdb::{Progress, Rewriter, TOKEN_BYTES_MAX, Target};
+use segue_redis::{
+    rdb::{Progress, Rewriter, TOKEN_BYTES_MAX, Target},
+    releases::rdb_target,
+};
 use segue_wire::{FaultKind, Limits, Loss, LossPolicy, Release};
 
 /// Written by redis 8.0.6: every type and encoding it knows, two databases, field TTLs in both
@@ -14,7 +17,7 @@ pub fn target(version: u16) -> Target {
         11 => (7, 2),
         _ => (7, 4),
     };
-    Target { release: Release::new("redis", major, minor, None), version, modules: &[] }
+    rdb_target(&Release::new("redis", major, minor, None)).unwrap()
 }
 
 /// What came of a snapshot.
