@@ -82,6 +82,10 @@ mod tests {
             identity("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n"),
             Some(("valkey", "9.1.2".to_owned()))
         );
+        assert_eq!(
+            identity("# Server\r\nredict_version:7.3.6\r\nredis_version:7.2.4\r\n"),
+            Some(("redict", "7.3.6".to_owned()))
+        );
         assert_eq!(identity("# Server\r\n"), None);
     }
 }
