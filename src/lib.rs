@@ -27,6 +27,7 @@ pub mod net;
 pub mod peers;
 pub mod registry;
 pub mod relay;
+pub mod seldom;
 pub mod sidecar;
 pub mod status;
 pub mod stores;

@@ -49,6 +49,8 @@ pub struct Peers {
 struct Nodes {
     own: Node,
     peers: Vec<Node>,
+    /// Of our own connections.
+    mark: Option<u32>,
     probe_timeout: Duration,
 }
 
@@ -162,8 +164,14 @@ impl Peers {
     }
 
     async fn probe(&self, address: &StoreAddress, credentials: Option<&Credentials>) -> Option<Known> {
-        let limit = self.nodes.load().probe_timeout;
-        match stores::redis::probe(address, credentials, limit).await {
+        if self.protocol.releases().is_empty() {
+            return None;
+        }
+        let (mark, limit) = {
+            let nodes = self.nodes.load();
+            (nodes.mark, nodes.probe_timeout)
+        };
+        match stores::redis::probe(address, credentials, mark, limit).await {
             Ok(identity) => {
                 let release = self.protocol.recognize(identity.store, &identity.version);
                 if release.is_none() {
@@ -206,7 +214,8 @@ impl Nodes {
             release: peer.release.clone(),
             credentials: peer.credentials.clone(),
         });
-        Self { own, peers: peers.collect(), probe_timeout: config.limits.probe_timeout }
+        let mark = config.intercept.as_ref().map(|intercept| intercept.mark);
+        Self { own, peers: peers.collect(), mark, probe_timeout: config.limits.probe_timeout }
     }
 
     fn all(&self) -> impl Iterator<Item = &Node> {

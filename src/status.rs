@@ -11,6 +11,8 @@ pub struct Status {
     pub config: ConfigStatus,
     pub translation: TranslationStatus,
     pub links: Vec<LinkStatus>,
+    #[serde(default)]
+    pub limits: Vec<LimitStatus>,
     /// Refusals since start, newest first, at most [`REFUSALS_KEPT_MAX`].
     pub refusals: Vec<RefusalStatus>,
 }
@@ -97,6 +99,17 @@ pub struct EndStatus {
     pub peer: Option<String>,
     pub address: String,
     pub release: Option<KnownRelease>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitStatus {
+    /// Its key in `[limits]`; `open_files` is the system's.
+    pub limit: String,
+    pub max: u64,
+    /// How much of it is used now; none of a time.
+    pub used: Option<u64>,
+    /// How often it stopped something since start.
+    pub hits: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

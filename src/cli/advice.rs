@@ -14,6 +14,16 @@ pub(super) fn advice(reason: &str) -> Option<&'static str> {
         }
         "shifted-offsets" => "let the store make a full sync (REPLICAOF) instead of a hand-over (FAILOVER)",
         "links-max" => "find out who dials so often, or raise links_max under [limits] in the config",
+        "undecided-links-max" => {
+            "find out who dials and says nothing, or raise undecided_links_max under [limits]"
+        }
+        "held-bytes-total-max" => {
+            "find the link that holds so much (segue status) and why its receiver is slow, or raise \
+             held_bytes_total_max under [limits]"
+        }
+        "handshake-timeout" => {
+            "find out who dials there and stops in the middle of a command, or raise handshake_timeout_ms under [limits]"
+        }
         _ => return None,
     })
 }

@@ -6,7 +6,7 @@ use super::{
     advice::advice,
     table::{Align, plain, table},
 };
-use crate::status::{EndStatus, KnownRelease, LinkStatus, LossesStatus, RefusalStatus, Status};
+use crate::status::{EndStatus, KnownRelease, LimitStatus, LinkStatus, LossesStatus, RefusalStatus, Status};
 
 /// How many of the newest losses are shown one by one.
 const LOSSES_SHOWN_MAX: usize = 20;
@@ -34,6 +34,9 @@ pub(super) fn status(status: &Status, now_unix_s: u64) -> String {
         text.push_str("no links\n");
     } else {
         text.push_str(&links(&status.links));
+    }
+    if !status.limits.is_empty() {
+        text.push_str(&format!("\n{}", limits(&status.limits)));
     }
     if !status.refusals.is_empty() {
         text.push_str("\nrefused, newest first:\n");
@@ -81,6 +84,19 @@ fn links(links: &[LinkStatus]) -> String {
                 BinaryBytes(link.held_bytes).to_string(),
                 seconds(link.age_s),
             ]
+        })
+        .collect();
+    table(headers, &rows)
+}
+
+fn limits(limits: &[LimitStatus]) -> String {
+    let headers =
+        [("LIMIT", Align::Left), ("USED", Align::Right), ("MAX", Align::Right), ("HITS", Align::Right)];
+    let rows: Vec<_> = limits
+        .iter()
+        .map(|LimitStatus { limit, max, used, hits }| {
+            let used = used.map_or_else(|| "-".to_owned(), |used| used.to_string());
+            [plain(limit), used, max.to_string(), hits.to_string()]
         })
         .collect();
     table(headers, &rows)

@@ -268,6 +268,11 @@ fn of_protocol<T>(
     protocol: KnownProtocol<'_>,
     problems: &mut Problems,
 ) -> bool {
+    if protocol.releases.is_empty() {
+        let message = format!("protocol \"{}\" knows no releases; expected no release here", protocol.name);
+        at.problem(problems, message);
+        return false;
+    }
     let known = protocol.releases.iter().any(|known| known.store() == release.store());
     if !known {
         let mut stores: Vec<_> = protocol.releases.iter().map(Release::store).collect();

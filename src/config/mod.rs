@@ -135,8 +135,16 @@ pub struct State {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most links open at one time.
+    /// Most links open at one time, those that are still dialled included.
     pub links_max: usize,
+    /// Of these, most whose session has not made up its mind.
+    pub undecided_links_max: usize,
+    /// How long the bytes of a handshake may take from the first of a command to its last.
+    pub handshake_timeout: Duration,
+    /// Most bytes that all links together hold.
+    pub held_bytes_total_max: usize,
+    /// Most pipes that carry bytes in bulk.
+    pub pipes_max: usize,
     /// How long a connection to a store may take to open.
     pub dial_timeout: Duration,
     /// How long a store may take to answer what its release is.
@@ -150,7 +158,11 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            links_max: 1024,
+            links_max: 20_000,
+            undecided_links_max: 10_000,
+            handshake_timeout: Duration::from_secs(10),
+            held_bytes_total_max: 1 << 30,
+            pipes_max: 128,
             dial_timeout: Duration::from_secs(5),
             probe_timeout: Duration::from_secs(2),
             drain_time: Duration::from_secs(10),

@@ -154,15 +154,21 @@ fn limits(mut section: Section<'_>, problems: &mut Problems) -> Limits {
     const HANDSHAKE_BYTES_MAX: u64 = 16 << 20;
     const OFFSET_MARKS_MIN: u64 = 16;
     const OFFSET_MARKS_MAX: u64 = 64 << 20;
+    const HELD_BYTES_TOTAL_MAX: u64 = 1 << 40;
     const LINKS_MAX: u64 = 65_535;
+    const PIPES_MAX: u64 = 4096;
 
     let mut limits = Limits::default();
+    let total =
+        section.number("held_bytes_total_max", "bytes", HELD_BYTES_MIN..=HELD_BYTES_TOTAL_MAX, problems);
     let mut size = |key, unit, range, target: &mut usize| {
         if let Some(n) = section.number(key, unit, range, problems).and_then(|n| usize::try_from(n).ok()) {
             *target = n;
         }
     };
     size("links_max", "links", 1..=LINKS_MAX, &mut limits.links_max);
+    size("undecided_links_max", "links", 1..=LINKS_MAX, &mut limits.undecided_links_max);
+    size("pipes_max", "pipes", 0..=PIPES_MAX, &mut limits.pipes_max);
     size("held_bytes_max", "bytes", HELD_BYTES_MIN..=HELD_BYTES_MAX, &mut limits.session.held_bytes_max);
     size(
         "handshake_bytes_max",
@@ -176,12 +182,21 @@ fn limits(mut section: Section<'_>, problems: &mut Problems) -> Limits {
         OFFSET_MARKS_MIN..=OFFSET_MARKS_MAX,
         &mut limits.session.offset_marks_max,
     );
+    let held_bytes_max = limits.session.held_bytes_max;
+    let total = total.and_then(|total| usize::try_from(total).ok());
+    limits.held_bytes_total_max = total.unwrap_or(limits.held_bytes_total_max.max(held_bytes_max));
+    if limits.held_bytes_total_max < held_bytes_max {
+        let message =
+            format!("less than what one link may hold; expected held_bytes_max = {held_bytes_max} or more");
+        problems.add(section.line(), "[limits] held_bytes_total_max", message);
+    }
     let mut time = |key, target: &mut Duration| {
         if let Some(ms) = section.number(key, "milliseconds", 1..=TIMEOUT_MS_MAX, problems) {
             *target = Duration::from_millis(ms);
         }
     };
     time("dial_timeout_ms", &mut limits.dial_timeout);
+    time("handshake_timeout_ms", &mut limits.handshake_timeout);
     time("probe_timeout_ms", &mut limits.probe_timeout);
     time("drain_ms", &mut limits.drain_time);
     section.finish(problems);

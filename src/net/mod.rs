@@ -1,6 +1,7 @@
 //! Sockets: dialling, and what is set on each of them; listening ([`listeners`]), also on sockets that
-//! another process opened ([`inherit`]); and those of intercepted connections ([`original`], [`transparent`]).
+//! another process opened ([`inherit`]); how many there may be ([`files`]); and those of intercepted connections ([`original`], [`transparent`]).
 
+pub mod files;
 pub mod inherit;
 pub mod listeners;
 pub mod original;
@@ -29,6 +30,17 @@ pub async fn dial(address: &str, limit: Duration) -> io::Result<TcpStream> {
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")))??;
     prepare(&stream)?;
     Ok(stream)
+}
+
+/// Connects to `host:port`, with a mark where there is one.
+///
+/// # Errors
+/// As [`dial`]; a mark needs CAP_NET_ADMIN.
+pub async fn dial_with(address: &str, mark: Option<u32>, limit: Duration) -> io::Result<TcpStream> {
+    match mark {
+        None => dial(address, limit).await,
+        Some(mark) => transparent::dial_marked(address, mark, limit).await,
+    }
 }
 
 /// Small messages go out at once, and a silent end is noticed.

@@ -1,26 +1,29 @@
 //! Pipes between sockets: bytes move through them by splice(2), inside the kernel.
 //!
-//! A pipe costs two file descriptors and, while it is full, kernel memory: links borrow one for as long as
+//! A pipe costs [`PIPE_FILES`] file descriptors and, while it is full, [`PIPE_BYTES`] of kernel memory: links borrow one for as long as
 //! bytes come in bulk, and their number is bounded. Beyond the bound bytes are copied, which is never wrong.
 
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
-/// Most pipes of the process, lent and idle: 2 file descriptors each, and [`PIPE_BYTES`] of kernel memory
-/// while a receiver is slow.
-pub const PIPES_MAX: usize = 128;
 /// The size asked for; where the kernel grants less (`pipe-user-pages-soft`), the pipe stays as it is.
 pub const PIPE_BYTES: usize = 256 << 10;
+pub const PIPE_FILES: usize = 2;
 
 /// A bounded stock of pipes.
 #[derive(Debug)]
 pub struct Pipes {
-    pipes_max: usize,
+    /// Lent and idle.
+    pipes_max: AtomicUsize,
+    refused: AtomicU64,
     stock: Mutex<Stock>,
 }
 
@@ -48,14 +51,24 @@ pub struct LentPipe<'a> {
 impl Pipes {
     #[must_use]
     pub const fn new(pipes_max: usize) -> Self {
-        Self { pipes_max, stock: Mutex::new(Stock { idle: Vec::new(), lent: 0 }) }
+        let (pipes_max, refused) = (AtomicUsize::new(pipes_max), AtomicU64::new(0));
+        Self { pipes_max, refused, stock: Mutex::new(Stock { idle: Vec::new(), lent: 0 }) }
+    }
+
+    /// Beyond it, idle ones are closed now and lent ones when they come back.
+    pub fn set_pipes_max(&self, pipes_max: usize) {
+        self.pipes_max.store(pipes_max, Relaxed);
+        let mut stock = self.stock();
+        let idle_max = pipes_max.saturating_sub(stock.lent);
+        stock.idle.truncate(idle_max);
     }
 
     /// None at the bound, and where the system gives no pipe.
     #[must_use]
     pub fn lend(&self) -> Option<LentPipe<'_>> {
         let mut stock = self.stock();
-        if stock.lent >= self.pipes_max {
+        if stock.lent >= self.pipes_max.load(Relaxed) {
+            self.refused.fetch_add(1, Relaxed);
             return None;
         }
         let pipe = stock.idle.pop().map_or_else(Pipe::open, Ok).ok()?;
@@ -67,6 +80,11 @@ impl Pipes {
     #[must_use]
     pub fn lent(&self) -> usize {
         self.stock().lent
+    }
+
+    /// How often none was left since this was asked last.
+    pub fn take_refused(&self) -> u64 {
+        self.refused.swap(0, Relaxed)
     }
 
     fn stock(&self) -> MutexGuard<'_, Stock> {
@@ -122,7 +140,8 @@ impl Drop for LentPipe<'_> {
     fn drop(&mut self) {
         let mut stock = self.pipes.stock();
         stock.lent = stock.lent.saturating_sub(1);
-        if self.held_bytes == 0 {
+        let pipes = stock.lent.saturating_add(stock.idle.len());
+        if self.held_bytes == 0 && pipes < self.pipes.pipes_max.load(Relaxed) {
             stock.idle.extend(self.pipe.take());
         }
     }
@@ -146,8 +165,20 @@ mod tests {
         assert_eq!(pipes.lent(), 1);
         let third = pipes.lend().unwrap();
         assert!(pipes.lend().is_none());
+        assert_eq!((pipes.take_refused(), pipes.take_refused()), (2, 0));
         drop((second, third));
         assert_eq!((pipes.lent(), pipes.stock().idle.len()), (0, 2));
+    }
+
+    #[test]
+    fn a_lower_bound_is_kept_as_pipes_come_back() {
+        let pipes = Pipes::new(3);
+        let lent: Vec<_> = (0..3).map_while(|_| pipes.lend()).collect();
+        pipes.set_pipes_max(1);
+        drop(lent);
+        assert_eq!((pipes.lent(), pipes.stock().idle.len()), (0, 1));
+        pipes.set_pipes_max(0);
+        assert_eq!((pipes.lend().is_none(), pipes.stock().idle.len()), (true, 0));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! From an accepted connection to the end of its link.
 
 use std::{
+    io,
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -14,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Shared,
+    bounds::{Limit, Place},
     link::Link,
     opening::Opening,
     pump::Pump,
@@ -23,6 +26,8 @@ use crate::{config::LinkTarget, net};
 
 /// After a failed accept (no file descriptors left, mostly) the listener rests this long.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// ENFILE and EMFILE: neither the system nor the process may open another file.
+const OUT_OF_FILES: [i32; 2] = [23, 24];
 
 /// Accepts on one listener until `stop`, then waits for its links to end.
 pub async fn run(shared: Arc<Shared>, listener: TcpListener, accepts: Accepts, stop: CancellationToken) {
@@ -39,7 +44,7 @@ pub async fn run(shared: Arc<Shared>, listener: TcpListener, accepts: Accepts, s
                 links.spawn(serve(shared.clone(), accepts.clone(), dialer));
             }
             Err(error) => {
-                tracing::error!(listen = %accepts.listen(), %error, "accept failed");
+                accept_failed(&shared, &accepts, &error);
                 tokio::time::sleep(ACCEPT_REST).await;
             }
         }
@@ -48,23 +53,27 @@ pub async fn run(shared: Arc<Shared>, listener: TcpListener, accepts: Accepts, s
     while links.join_next().await.is_some() {}
 }
 
+fn accept_failed(shared: &Shared, accepts: &Accepts, error: &io::Error) {
+    let listen = accepts.listen();
+    shared.metrics.accept_failures.with_label_values(&[&listen.to_string()]).inc();
+    if OUT_OF_FILES.iter().any(|code| error.raw_os_error() == Some(*code)) {
+        shared.hit(Limit::OpenFiles);
+    }
+    if let Some(unsaid) = shared.due(&format!("accept {listen}")) {
+        tracing::error!(%listen, %error, unsaid, "accept failed");
+    }
+}
+
 /// One link, from its connection to its end.
 async fn serve(shared: Arc<Shared>, accepts: Arc<Accepts>, dialer: TcpStream) {
     let Ok(dialer_address) = dialer.peer_addr() else { return };
-    // Two numbers, and not all the limits: what is alive over an await costs each idle link its bytes.
-    let (links_max, dial_timeout) = {
-        let config = shared.config();
-        (config.limits.links_max, config.limits.dial_timeout)
+    let (_open, undecided) = match admit(&shared) {
+        Ok(places) => places,
+        Err((limit, detail)) => {
+            shared.refused_at(&accepts.configured(), None, limit, detail);
+            return;
+        }
     };
-    if shared.links().len() >= links_max {
-        shared.refused(
-            &accepts.configured(),
-            None,
-            "links-max",
-            format!("limits.links_max = {links_max} links are open"),
-        );
-        return;
-    }
     let route = match Box::pin(accepts.route(&shared, &dialer)).await {
         Ok(route) => route,
         Err(why) => {
@@ -72,6 +81,8 @@ async fn serve(shared: Arc<Shared>, accepts: Arc<Accepts>, dialer: TcpStream) {
             return;
         }
     };
+    // One number, and not all the limits: what is alive over an await costs each idle link its bytes.
+    let dial_timeout = shared.config().limits.dial_timeout;
     let opened = async {
         net::prepare(&dialer)?;
         Box::pin(route.dial(dial_timeout)).await
@@ -79,19 +90,14 @@ async fn serve(shared: Arc<Shared>, accepts: Arc<Accepts>, dialer: TcpStream) {
     let listener = match opened.await {
         Ok(listener) => listener,
         Err(error) => {
-            shared.metrics.dial_failures.with_label_values(&[&*route.label]).inc();
-            tracing::warn!(listen = %accepts.listen(), to = %route.target, %error, "the far end can't be reached");
+            dial_failed(&shared, &accepts, &route, &error);
             return;
         }
     };
-    let Route { configured, target, .. } = route;
-    let id = shared.next_link.fetch_add(1, Relaxed);
-    let link = Arc::new(Link::new(id, configured.listen, dialer_address, target.to_string(), &shared.stop));
-    if let Some(peer) = &configured.peer {
-        link.facts().dialer.name = Some(peer.clone());
-    }
-    shared.links().insert(id, link.clone());
-    tracing::debug!(link = id, from = %dialer_address, to = %target, "link opened");
+    let link = register(&shared, &route, dialer_address);
+    let configured = route.configured.clone();
+    // What lives as long as the link is its own only.
+    drop(route);
 
     let near = match configured.to {
         LinkTarget::Store => Side::Listener,
@@ -99,8 +105,62 @@ async fn serve(shared: Arc<Shared>, accepts: Arc<Accepts>, dialer: TcpStream) {
     };
     let session = shared.open_session(near);
     let opening = Opening::new(shared.clone(), configured);
-    let stop = Pump::new(&link, &opening, session, dialer, listener).run().await;
-    shared.links().remove(&id);
+    let stop = Pump::new(&link, &opening, session, undecided, [dialer, listener]).run().await;
+    shared.links().remove(&link.id);
     link.ended.cancel();
     shared.stopped(&link, &opening.configured, stop);
+}
+
+/// A new link, for all to see.
+fn register(shared: &Shared, route: &Route, dialer_address: SocketAddr) -> Arc<Link> {
+    let Route { configured, target, label, .. } = route;
+    let id = shared.next_link.fetch_add(1, Relaxed);
+    let all_held = shared.bounds.held.clone();
+    let link = Link::new(id, configured.listen, dialer_address, target.to_string(), all_held, &shared.stop);
+    let link = Arc::new(link);
+    if let Some(peer) = &configured.peer {
+        link.facts().dialer.name = Some(peer.clone());
+    }
+    if let LinkTarget::Peer(peer) = &configured.to
+        && label == peer
+    {
+        link.facts().listener.name = Some(peer.clone());
+    }
+    shared.links().insert(id, link.clone());
+    tracing::debug!(link = id, from = %dialer_address, to = %target, "link opened");
+    link
+}
+
+/// Its place among the links and among the undecided ones; or which limit leaves it none.
+fn admit(shared: &Shared) -> Result<(Place<'_>, Place<'_>), (Limit, String)> {
+    let config = shared.config();
+    let (links_max, undecided_links_max) = (config.limits.links_max, config.limits.undecided_links_max);
+    let bounds = &shared.bounds;
+    if bounds.held.is_full() {
+        let detail =
+            format!("limits.held_bytes_total_max = {} bytes are held of all links", bounds.held.bytes_max());
+        return Err((Limit::HeldBytesTotal, detail));
+    }
+    let open = bounds.open.take(links_max);
+    let open =
+        open.ok_or_else(|| (Limit::Links, format!("limits.links_max = {links_max} links are open")))?;
+    let undecided = bounds.undecided.take(undecided_links_max).ok_or_else(|| {
+        let detail = format!(
+            "limits.undecided_links_max = {undecided_links_max} links are open whose dialers have not said enough \
+             to tell what they are"
+        );
+        (Limit::UndecidedLinks, detail)
+    })?;
+    Ok((open, undecided))
+}
+
+fn dial_failed(shared: &Shared, accepts: &Accepts, route: &Route, error: &io::Error) {
+    shared.metrics.dial_failures.with_label_values(&[&*route.label]).inc();
+    if error.kind() == io::ErrorKind::TimedOut {
+        shared.hit(Limit::DialTime);
+    }
+    if let Some(unsaid) = shared.due(&format!("dial {} {:?}", route.target, error.kind())) {
+        tracing::warn!(listen = %accepts.listen(), to = %route.target, %error, unsaid,
+            "the far end can't be reached");
+    }
 }

@@ -3,8 +3,8 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -12,6 +12,7 @@ use std::{
 use segue_wire::{PeerName, Release, Side, Verdict};
 use tokio_util::sync::CancellationToken;
 
+use super::bounds::Held;
 use crate::{
     peers::Known,
     status::{EndStatus, LinkStatus},
@@ -28,7 +29,9 @@ pub struct Link {
     bytes_reported: [AtomicU64; 2],
     pub rewritten: AtomicU64,
     pub losses: AtomicU64,
-    pub held_bytes: AtomicU64,
+    held_bytes: AtomicUsize,
+    /// By all links.
+    pub all_held: Arc<Held>,
     pub shift_bytes: AtomicI64,
     /// The replica waits for, receives or loads a snapshot: cut now, it would need another one.
     pub snapshot_under_way: AtomicBool,
@@ -62,6 +65,7 @@ impl Link {
         listen: SocketAddr,
         dialer_address: SocketAddr,
         listener_address: String,
+        all_held: Arc<Held>,
         parent: &CancellationToken,
     ) -> Self {
         Self {
@@ -74,7 +78,8 @@ impl Link {
             bytes_reported: Default::default(),
             rewritten: AtomicU64::new(0),
             losses: AtomicU64::new(0),
-            held_bytes: AtomicU64::new(0),
+            held_bytes: AtomicUsize::new(0),
+            all_held,
             shift_bytes: AtomicI64::new(0),
             snapshot_under_way: AtomicBool::new(false),
             facts: Mutex::default(),
@@ -87,8 +92,23 @@ impl Link {
         self.dialer_address
     }
 
+    pub fn address(&self, side: Side) -> String {
+        match side {
+            Side::Dialer => self.dialer_address.to_string(),
+            Side::Listener => self.listener_address.clone(),
+        }
+    }
+
     pub fn count_bytes(&self, from: Side, bytes: u64) {
         self.bytes_from[usize::from(from == Side::Listener)].fetch_add(bytes, Relaxed);
+    }
+
+    /// So many bytes are read and not yet sent on.
+    pub fn hold(&self, bytes: usize) {
+        if self.held_bytes.load(Relaxed) != bytes {
+            let before = self.held_bytes.swap(bytes, Relaxed);
+            self.all_held.change(before, bytes);
+        }
     }
 
     /// Bytes from each side that the metrics do not have yet; now they do.
@@ -143,9 +163,15 @@ impl Link {
             messages_rewritten: self.rewritten.load(Relaxed),
             losses: self.losses.load(Relaxed),
             offset_shift_bytes: self.shift_bytes.load(Relaxed),
-            held_bytes: self.held_bytes.load(Relaxed),
+            held_bytes: self.held_bytes.load(Relaxed) as u64,
             age_s: self.accepted.elapsed().as_secs(),
         }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.hold(0);
     }
 }
 

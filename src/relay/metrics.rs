@@ -4,6 +4,8 @@ use prometheus::{
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector, proto::MetricFamily,
 };
 
+use super::bounds::Limit;
+
 /// What `segue_links{verdict}` counts by.
 const VERDICTS: [&str; 5] = ["handshake", "same", "downshift", "rewrite", "client"];
 
@@ -15,6 +17,10 @@ pub struct Metrics {
     pub messages_translated: IntCounterVec,
     pub losses: IntCounterVec,
     pub refusals: IntCounterVec,
+    pub limit_hits: IntCounterVec,
+    pub limits: IntGaugeVec,
+    pub limits_used: IntGaugeVec,
+    pub accept_failures: IntCounterVec,
     pub faults: IntCounterVec,
     pub dial_failures: IntCounterVec,
     pub held_bytes: IntGauge,
@@ -51,6 +57,18 @@ impl Metrics {
                 &["kind", "grade"],
             )?,
             refusals: counters("segue_refusals_total", "Links refused, by reason", &["reason"])?,
+            limit_hits: counters(
+                "segue_limit_hits_total",
+                "How often a limit stopped something, by its key in [limits]",
+                &["limit"],
+            )?,
+            limits: gauges("segue_limit", "What a limit is set to, by its key in [limits]", &["limit"])?,
+            limits_used: gauges("segue_limit_used", "How much of a limit is used now", &["limit"])?,
+            accept_failures: counters(
+                "segue_accept_failures_total",
+                "Connections that the system could not give to a listener yet, by address",
+                &["listen"],
+            )?,
             faults: counters("segue_faults_total", "Links ended by bytes that can't be, by kind", &["kind"])?,
             dial_failures: counters(
                 "segue_dial_failures_total",
@@ -80,13 +98,17 @@ impl Metrics {
             )?,
             registry,
         };
-        let all: [Box<dyn Collector>; 13] = [
+        let all: [Box<dyn Collector>; 17] = [
             Box::new(build),
             Box::new(metrics.links.clone()),
             Box::new(metrics.link_bytes.clone()),
             Box::new(metrics.messages_translated.clone()),
             Box::new(metrics.losses.clone()),
             Box::new(metrics.refusals.clone()),
+            Box::new(metrics.limit_hits.clone()),
+            Box::new(metrics.limits.clone()),
+            Box::new(metrics.limits_used.clone()),
+            Box::new(metrics.accept_failures.clone()),
             Box::new(metrics.faults.clone()),
             Box::new(metrics.dial_failures.clone()),
             Box::new(held_bytes),
@@ -96,6 +118,9 @@ impl Metrics {
             Box::new(metrics.config_reloads.clone()),
         ];
         all.into_iter().try_for_each(|collector| metrics.registry.register(collector))?;
+        for limit in Limit::ALL {
+            metrics.limit_hits.with_label_values(&[limit.key()]);
+        }
         for outcome in ["changed", "refused"] {
             metrics.translation_changes.with_label_values(&[outcome]);
         }

@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | here | [`Relay`]: the listeners, bound and running |
+//! | `bounds` | the limits that all links share |
 //! | `accept` | from an accepted connection to the end of its link |
 //! | `route` | where an accepted connection goes |
 //! | `listening` | the listeners, as they come and go |
@@ -19,6 +20,7 @@
 //! | `metrics` | the relay's metrics |
 
 mod accept;
+mod bounds;
 mod drain;
 mod link;
 mod listening;
@@ -95,6 +97,7 @@ impl Relay {
     /// Accepts until `stop`, then ends every link, each with its state saved; snapshots under way may
     /// finish within `limits.drain_ms`.
     pub async fn run(self, stop: CancellationToken) {
+        self.shared.raise_files_limit();
         for (listener, accepts) in self.listeners {
             self.shared.listen(listener, accepts);
         }
@@ -115,6 +118,7 @@ async fn watch_own_release(shared: Arc<Shared>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = shared.peers.own_release() => {}
         }
+        shared.report_pipes();
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(OWN_RELEASE_PERIOD) => {}

@@ -166,12 +166,15 @@ impl Opening {
                 end.known = Some(known);
             }
             Note::Decided { verdict, target } => {
-                tracing::info!(
-                    link = link.id,
-                    verdict = verdict.label(),
-                    target = target.as_ref().map(tracing::field::display),
-                    "link decided"
-                );
+                // Where releases make no difference, nothing was decided.
+                if !shared.protocol.releases().is_empty() {
+                    tracing::info!(
+                        link = link.id,
+                        verdict = verdict.label(),
+                        target = target.as_ref().map(tracing::field::display),
+                        "link decided"
+                    );
+                }
                 link.snapshot_under_way.store(verdict == Verdict::Rewrite, Relaxed);
                 let mut facts = link.facts();
                 if !matches!(verdict, Verdict::Refuse(_)) {

@@ -9,12 +9,11 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
-    sync::atomic::Ordering::Relaxed,
     task::{Context, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use segue_wire::{Effect, Effects, Fault, Flow, Note, Session, Side};
 use tokio::{
     io::AsyncWriteExt,
@@ -22,11 +21,12 @@ use tokio::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::io::poll_read_buf;
 
 use super::{
+    bounds::{Place, Turn},
     link::Link,
     opening::Opening,
     through::{self, Begun},
@@ -34,6 +34,10 @@ use super::{
 
 /// Read at most this much at once.
 const READ_BYTES_MAX: usize = 64 << 10;
+/// While all links together hold what they may: enough for what is small.
+const LITTLE_BYTES: usize = 1 << 10;
+/// How often a link that waits until others hold less looks again.
+const LOOK_PERIOD: Duration = Duration::from_millis(20);
 /// Beyond this, what feeds a queue is not read any more.
 pub const QUEUE_BYTES_MAX: usize = 1 << 20;
 /// How long the last bytes of an ending link may take.
@@ -48,12 +52,17 @@ pub enum Stop {
     Ended,
     Io(Side, io::Error),
     Fault(Fault),
+    /// A command of the handshake has not come to its end in time.
+    Slow(Side),
+    /// All links hold what they may, and this one held more without coming to an end.
+    HeldTotal,
 }
 
 pub struct Pump<'a> {
     link: &'a Link,
     opening: &'a Opening,
     session: Box<dyn Session>,
+    undecided: Place<'a>,
     /// The dialer's and the listener's.
     streams: [TcpStream; 2],
 }
@@ -63,16 +72,16 @@ impl<'a> Pump<'a> {
         link: &'a Link,
         opening: &'a Opening,
         session: Box<dyn Session>,
-        dialer: TcpStream,
-        listener: TcpStream,
+        undecided: Place<'a>,
+        streams: [TcpStream; 2],
     ) -> Self {
-        Self { link, opening, session, streams: [dialer, listener] }
+        Self { link, opening, session, undecided, streams }
     }
 
     pub async fn run(self) -> Stop {
-        let Self { link, opening, session, mut streams } = self;
+        let Self { link, opening, session, undecided, mut streams } = self;
         // On the heap and gone before the passing begins: most connections are in that for most of their life.
-        let outcome = Box::pin(Feeding::new(link, opening, session, &mut streams).run()).await;
+        let outcome = Box::pin(Feeding::new(link, opening, session, undecided, &mut streams).run()).await;
         match outcome {
             Outcome::Spliced(begun) => {
                 Box::pin(through::run(link, &opening.shared.pipes, streams, begun)).await
@@ -94,9 +103,20 @@ struct Feeding<'a, 's> {
     /// None once the bytes pass unchanged.
     session: Option<Box<dyn Session>>,
     effects: Effects,
-    /// It is a replication link, and its fate is known.
-    decided: bool,
+    /// None once it is a replication link, and its fate is known.
+    undecided: Option<Place<'a>>,
+    /// Since when a command of the handshake has been under way, and whose.
+    begun: Option<(Instant, Side)>,
+    turn: Option<Turn>,
     ends: [End<'s>; 2],
+}
+
+/// What a link may read, given what all links hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Allowance {
+    WhileThereIsRoom,
+    Turn,
+    Nothing,
 }
 
 struct End<'s> {
@@ -115,11 +135,20 @@ impl<'a, 's> Feeding<'a, 's> {
         link: &'a Link,
         opening: &'a Opening,
         session: Box<dyn Session>,
+        undecided: Place<'a>,
         streams: &'s mut [TcpStream; 2],
     ) -> Self {
         let [dialer, listener] = streams;
-        let ends = [End::new(dialer), End::new(listener)];
-        Self { link, opening, session: Some(session), effects: Effects::new(), decided: false, ends }
+        Self {
+            link,
+            opening,
+            session: Some(session),
+            effects: Effects::new(),
+            undecided: Some(undecided),
+            begun: None,
+            turn: None,
+            ends: [End::new(dialer), End::new(listener)],
+        }
     }
 
     async fn run(mut self) -> Outcome {
@@ -148,21 +177,21 @@ impl<'a, 's> Feeding<'a, 's> {
             // What is to be saved is saved; there is nobody left to send to.
             let _ = self.carry_out().await;
         }
-        if matches!(stop, Stop::Io(..)) && !self.decided {
+        if matches!(stop, Stop::Io(..)) && self.undecided.is_some() {
             // A client sees what its store did; a replica had better get all that was sent to it.
             self.ends.iter().for_each(|end| through::reset(end.write.as_ref()));
         } else {
             let [dialer, listener] = &mut self.ends;
             let _ = timeout(FLUSH_TIME_MAX, async { tokio::join!(dialer.flush(), listener.flush()) }).await;
         }
-        self.link.held_bytes.store(0, Relaxed);
+        self.link.hold(0);
         Outcome::Stopped(stop)
     }
 
     /// A client that has sent its last request still waits for answers. A replication link needs both ends.
     fn is_over(&self) -> bool {
         let [dialer, listener] = &self.ends;
-        listener.read_closed || (dialer.read_closed && self.decided)
+        listener.read_closed || (dialer.read_closed && self.undecided.is_none())
     }
 
     /// Feeds the session until it takes and gives no more.
@@ -180,11 +209,46 @@ impl<'a, 's> Feeding<'a, 's> {
                 self.ends[index].flow = fed?;
                 moved |= self.ends[index].input.len() != before;
             }
-            if !moved {
+            if moved {
+                self.begun = None;
+            } else {
                 let held: usize = self.ends.iter().map(|end| end.input.len() + end.queued_bytes).sum();
-                self.link.held_bytes.store(held as u64, Relaxed);
+                self.link.hold(held + self.session_bytes());
+                self.watch_handshake();
                 return Ok(());
             }
+        }
+    }
+
+    fn session_bytes(&self) -> usize {
+        self.session.as_ref().map_or(0, |session| session.held_bytes())
+    }
+
+    /// Who has said nothing, or whole commands only, may be silent as long as it likes; who waits for the
+    /// other side owes nothing.
+    fn watch_handshake(&mut self) {
+        let owes = |(_, end): &(Side, &End<'_>)| !end.input.is_empty() && end.flow == Flow::More;
+        let slow = Side::BOTH.into_iter().zip(&self.ends).find(owes).filter(|_| self.undecided.is_some());
+        let since = self.begun.map_or_else(Instant::now, |(since, _)| since);
+        self.begun = slow.map(|(side, _)| (since, side));
+    }
+
+    /// While all links hold what they may, one at a time may finish what it has begun; the others wait, or
+    /// take only what is small where they have begun nothing.
+    fn allowance(&mut self) -> Result<Allowance, Stop> {
+        let all_held = &self.link.all_held;
+        let has_begun = self.ends.iter().any(|end| !end.input.is_empty()) || self.session_bytes() > 0;
+        if !all_held.is_full() || !has_begun {
+            self.turn = None;
+            return Ok(Allowance::WhileThereIsRoom);
+        }
+        if self.turn.is_none() {
+            self.turn = all_held.take_turn();
+        }
+        match &self.turn {
+            Some(turn) if turn.is_over() => Err(Stop::HeldTotal),
+            Some(_) => Ok(Allowance::Turn),
+            None => Ok(Allowance::Nothing),
         }
     }
 
@@ -200,7 +264,9 @@ impl<'a, 's> Feeding<'a, 's> {
     async fn carry_out(&mut self) -> Result<bool, Fault> {
         let mut any = false;
         for note in self.effects.drain_notes().collect::<Vec<_>>() {
-            self.decided |= matches!(note, Note::Decided { .. });
+            if matches!(note, Note::Decided { .. }) {
+                self.undecided = None;
+            }
             self.opening.note(self.link, note);
         }
         for effect in self.effects.drain().collect::<Vec<_>>() {
@@ -229,18 +295,32 @@ impl<'a, 's> Feeding<'a, 's> {
     /// Waits for one thing to happen: bytes in, bytes out, or the end.
     async fn move_bytes(&mut self) -> Result<(), Stop> {
         let link = self.link;
+        let allowance = self.allowance()?;
+        let looks_again = allowance != Allowance::WhileThereIsRoom;
+        let handshake = self.begun.map(|(since, side)| {
+            let limit = self.opening.shared.config().limits.handshake_timeout;
+            (limit.saturating_sub(since.elapsed()), side)
+        });
         let [dialer, listener] = &mut self.ends;
-        let (dialer_reads, listener_reads) = (dialer.reads(listener), listener.reads(dialer));
+        let reads = allowance != Allowance::Nothing;
+        let bytes_max = || match allowance {
+            Allowance::WhileThereIsRoom if link.all_held.is_full() => LITTLE_BYTES,
+            _ => READ_BYTES_MAX,
+        };
+        let (dialer_reads, listener_reads) =
+            (reads && dialer.reads(listener), reads && listener.reads(dialer));
         let listener_writes = !listener.queue.is_empty() || listener.closes(dialer);
         let dialer_writes = !dialer.queue.is_empty();
         tokio::select! {
             () = link.end.cancelled() => return Err(Stop::Ended),
-            read = read(&mut dialer.read, &mut dialer.input), if dialer_reads => {
+            side = passed(handshake), if handshake.is_some() => return Err(Stop::Slow(side)),
+            () = sleep(LOOK_PERIOD), if looks_again => {}
+            read = read(&mut dialer.read, &mut dialer.input, bytes_max), if dialer_reads => {
                 let count = read.map_err(|error| Stop::Io(Side::Dialer, error))?;
                 dialer.read_closed = count == 0;
                 link.count_bytes(Side::Dialer, count as u64);
             }
-            read = read(&mut listener.read, &mut listener.input), if listener_reads => {
+            read = read(&mut listener.read, &mut listener.input, bytes_max), if listener_reads => {
                 let count = read.map_err(|error| Stop::Io(Side::Listener, error))?;
                 listener.read_closed = count == 0;
                 link.count_bytes(Side::Listener, count as u64);
@@ -304,16 +384,28 @@ impl<'s> End<'s> {
     }
 }
 
+/// When a side's time is over.
+async fn passed(limit: Option<(Duration, Side)>) -> Side {
+    let (time, side) = limit.unwrap_or((Duration::MAX, Side::Dialer));
+    sleep(time).await;
+    side
+}
+
 /// There is a buffer only once there is something to read.
-async fn read(from: &mut ReadHalf<'_>, into: &mut BytesMut) -> io::Result<usize> {
+async fn read(
+    from: &mut ReadHalf<'_>,
+    into: &mut BytesMut,
+    bytes_max: impl Fn() -> usize,
+) -> io::Result<usize> {
     poll_fn(|cx: &mut Context<'_>| {
         let ready = from.as_ref().poll_read_ready(cx);
         if ready.is_pending() && into.is_empty() {
             *into = BytesMut::new();
         }
         ready!(ready)?;
-        into.reserve(READ_BYTES_MAX);
-        poll_read_buf(Pin::new(from), cx, into)
+        let bytes_max = bytes_max();
+        into.reserve(bytes_max);
+        poll_read_buf(Pin::new(from), cx, &mut (&mut *into).limit(bytes_max))
     })
     .await
 }

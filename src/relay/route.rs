@@ -175,10 +175,7 @@ impl Route {
     /// The system's own, or `TimedOut`.
     pub async fn dial(&self, limit: Duration) -> io::Result<TcpStream> {
         match self.dial_as {
-            DialAs::Ourselves { mark: None } => net::dial(&self.target.to_string(), limit).await,
-            DialAs::Ourselves { mark: Some(mark) } => {
-                transparent::dial_marked(&self.target.to_string(), mark, limit).await
-            }
+            DialAs::Ourselves { mark } => net::dial_with(&self.target.to_string(), mark, limit).await,
             DialAs::Dialer { from, to, mark } => {
                 transparent::dial_in_the_name_of(from, to, mark, limit).await
             }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -11,20 +14,32 @@ use segue_wire::{FaultKind, Hints, PeerName, Protocol, Refusal, Session, Side, V
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    StartError, link::Link, listening::Listening, metrics::Metrics, pump::Stop, refusals::Refusals,
+    StartError,
+    bounds::{Bounds, Limit, TURN_TIME_MAX},
+    link::Link,
+    listening::Listening,
+    metrics::Metrics,
+    pump::Stop,
+    refusals::Refusals,
     translation::Translation,
 };
 use crate::{
     config::{self, Config},
     losses::LossReport,
     net::{
-        Listeners,
-        pipes::{PIPES_MAX, Pipes},
+        Listeners, files,
+        pipes::{PIPE_FILES, Pipes},
     },
     peers::Peers,
+    seldom::Seldom,
     status::{ConfigStatus, RefusalStatus},
     streams::Streams,
 };
+
+/// A link's two sockets.
+const LINK_FILES: usize = 2;
+/// Listeners, the admin API's connections, probes, saved states, the runtimes' own.
+const OTHER_FILES: usize = 256;
 
 /// What all links share.
 pub struct Shared {
@@ -37,6 +52,11 @@ pub struct Shared {
     pub(super) translation: Translation,
     pub(super) metrics: Metrics,
     pub(super) pipes: Pipes,
+    pub(super) bounds: Bounds,
+    /// What may come in floods.
+    pub(super) seldom: Seldom,
+    /// How many files the system lets the process open.
+    files_max: AtomicUsize,
     pub(super) links: Mutex<BTreeMap<u64, Arc<Link>>>,
     pub(super) next_link: AtomicU64,
     pub(super) listening: Listening,
@@ -59,7 +79,10 @@ impl Shared {
             refusals: Refusals::default(),
             translation: Translation::new(&config.translation, &config.state.dir),
             metrics: Metrics::new()?,
-            pipes: Pipes::new(PIPES_MAX),
+            pipes: Pipes::new(config.limits.pipes_max),
+            bounds: Bounds::new(&config.limits),
+            seldom: Seldom::default(),
+            files_max: AtomicUsize::default(),
             links: Mutex::default(),
             next_link: AtomicU64::new(1),
             listening: Listening::new(sockets),
@@ -82,7 +105,10 @@ impl Shared {
 
     pub(super) fn set_config(&self, config: Config) {
         self.peers.replace(&config);
+        self.pipes.set_pipes_max(config.limits.pipes_max);
+        self.bounds.held.set_bytes_max(config.limits.held_bytes_total_max);
         self.config.store(Arc::new(config));
+        self.raise_files_limit();
     }
 
     pub(super) fn open_session(&self, near: Side) -> Box<dyn Session> {
@@ -118,11 +144,80 @@ impl Shared {
                 }
                 kind => {
                     self.metrics.faults.with_label_values(&[kind.label()]).inc();
-                    tracing::warn!(link = link.id, peer = peer_text, side = %fault.side,
-                        position_bytes = fault.position, error = %kind, "link ended by a fault");
+                    if let FaultKind::TooLarge { limit, .. } = kind {
+                        self.metrics.limit_hits.with_label_values(&[limit]).inc();
+                    }
+                    if let Some(unsaid) = self.due(&format!("fault {} {peer_text}", kind.label())) {
+                        tracing::warn!(link = link.id, peer = peer_text, side = %fault.side,
+                            position_bytes = fault.position, error = %kind, unsaid, "link ended by a fault");
+                    }
                 }
             },
+            Stop::Slow(side) => {
+                let detail = format!(
+                    "the {side} ({}) did not end what it had begun to say within handshake_timeout_ms = {}",
+                    link.address(side),
+                    self.config().limits.handshake_timeout.as_millis()
+                );
+                self.refused_at(configured, peer, Limit::HandshakeTime, detail);
+            }
+            Stop::HeldTotal => {
+                let detail = format!(
+                    "held_bytes_total_max = {} bytes are held of all links, and this one held more for {} s",
+                    self.bounds.held.bytes_max(),
+                    TURN_TIME_MAX.as_secs()
+                );
+                self.refused_at(configured, peer, Limit::HeldBytesTotal, detail);
+            }
         }
+    }
+
+    /// Refused because of a limit.
+    pub(super) fn refused_at(
+        &self,
+        configured: &config::Link,
+        peer: Option<PeerName>,
+        limit: Limit,
+        detail: String,
+    ) {
+        self.hit(limit);
+        self.refused(configured, peer, limit.reason(), detail);
+    }
+
+    pub(super) fn hit(&self, limit: Limit) {
+        self.metrics.limit_hits.with_label_values(&[limit.key()]).inc();
+    }
+
+    /// Is it time to say this kind of thing again? Then how often it was left unsaid.
+    pub(super) fn due(&self, kind: &str) -> Option<u64> {
+        self.seldom.is_due(kind, Instant::now())
+    }
+
+    /// To what the links may need; said where the system does not grant it.
+    pub(super) fn raise_files_limit(&self) {
+        let config = self.config();
+        let limits = &config.limits;
+        let wanted = limits
+            .links_max
+            .saturating_mul(LINK_FILES)
+            .saturating_add(limits.pipes_max.saturating_mul(PIPE_FILES))
+            .saturating_add(OTHER_FILES);
+        let files_max = files::raise_limit(wanted);
+        self.files_max.store(files_max, Relaxed);
+        if files_max < wanted {
+            let links = files_max.saturating_sub(OTHER_FILES) / LINK_FILES;
+            tracing::warn!(
+                files_max,
+                wanted,
+                links_max = limits.links_max,
+                "the system lets this process open too few files for limits.links_max: about {links} links are \
+                 possible; raise its hard limit (LimitNOFILE)"
+            );
+        }
+    }
+
+    pub(super) fn files_max(&self) -> usize {
+        self.files_max.load(Relaxed)
     }
 
     pub(super) fn refused(
@@ -133,8 +228,10 @@ impl Shared {
         detail: String,
     ) {
         self.metrics.refusals.with_label_values(&[reason]).inc();
-        tracing::warn!(listen = %configured.listen, peer = peer.as_deref().unwrap_or("-"), reason, detail,
-            "link refused");
+        let peer_text = peer.as_deref().unwrap_or("-");
+        if let Some(unsaid) = self.due(&format!("refused {reason} {peer_text}")) {
+            tracing::warn!(listen = %configured.listen, peer = peer_text, reason, detail, unsaid, "link refused");
+        }
         self.refusals.record(RefusalStatus {
             at_unix_s: unix_now_s(),
             listen: configured.listen.to_string(),

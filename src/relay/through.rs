@@ -13,7 +13,6 @@ use std::{
     io,
     net::Shutdown,
     pin::Pin,
-    sync::atomic::Ordering::Relaxed,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -42,6 +41,8 @@ const SHARED_BYTES: usize = 64 << 10;
 const LARGE_READS: u8 = 2;
 /// A wake-up that brought less than this was the end of the bulk.
 const BULK_BYTES_MIN: usize = 16 << 10;
+/// While all links together hold what they may, no more than this is read at once, and no pipe borrowed.
+const LITTLE_BYTES: usize = 1 << 10;
 /// After so many reads of one direction, other connections have their turn.
 const READS_MAX: u32 = 32;
 
@@ -63,7 +64,7 @@ pub async fn run(link: &Link, pipes: &Pipes, mut streams: [TcpStream; 2], begun:
     if let Stop::Io(..) = stop {
         streams.iter().for_each(reset);
     }
-    link.held_bytes.store(0, Relaxed);
+    link.hold(0);
     stop
 }
 
@@ -84,7 +85,7 @@ async fn pass(link: &Link, pipes: &Pipes, streams: &mut [TcpStream; 2], begun: [
         let one = from_dialer.poll(cx, link, pipes)?;
         let other = from_listener.poll(cx, link, pipes)?;
         let held = from_dialer.held_bytes() + from_listener.held_bytes();
-        link.held_bytes.store(held as u64, Relaxed);
+        link.hold(held);
         if one.is_ready() && other.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     });
     tokio::select! {
@@ -157,7 +158,7 @@ impl<'s, 'p> Lane<'s, 'p> {
                 self.shutdown()?;
                 return Poll::Ready(Ok(()));
             }
-            let count = match self.poll_receive(cx, pipes) {
+            let count = match self.poll_receive(cx, link, pipes) {
                 Poll::Ready(count) => count?,
                 Poll::Pending => {
                     self.pause();
@@ -195,8 +196,14 @@ impl<'s, 'p> Lane<'s, 'p> {
     }
 
     /// Reads once, and sends at once what the receiver takes. Only where nothing is left over.
-    fn poll_receive(&mut self, cx: &mut Context<'_>, pipes: &'p Pipes) -> Poll<Result<usize, Broken>> {
-        if self.large_reads >= LARGE_READS && self.pipe.is_none() {
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &Link,
+        pipes: &'p Pipes,
+    ) -> Poll<Result<usize, Broken>> {
+        let read_bytes_max = if link.all_held.is_full() { LITTLE_BYTES } else { SHARED_BYTES };
+        if self.large_reads >= LARGE_READS && self.pipe.is_none() && read_bytes_max == SHARED_BYTES {
             self.pipe = pipes.lend();
         }
         let count = match &mut self.pipe {
@@ -210,7 +217,9 @@ impl<'s, 'p> Lane<'s, 'p> {
                     }
                 }
             }
-            None => ready!(SHARED.with_borrow_mut(|shared| self.poll_copy(cx, shared)))?,
+            None => {
+                ready!(SHARED.with_borrow_mut(|shared| self.poll_copy(cx, &mut shared[..read_bytes_max])))?
+            }
         };
         self.burst_bytes = self.burst_bytes.saturating_add(count);
         if count == 0 {
@@ -265,6 +274,8 @@ impl<'s, 'p> Lane<'s, 'p> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -272,6 +283,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::relay::bounds::Held;
 
     /// With the heap's own overhead, two sockets' registrations and the rest of the link's task, this keeps
     /// an idle connection below 4 KiB.
@@ -280,7 +292,7 @@ mod tests {
 
     fn link() -> Link {
         let address = ([127, 0, 0, 1], 1).into();
-        Link::new(1, address, address, String::new(), &CancellationToken::new())
+        Link::new(1, address, address, String::new(), Arc::new(Held::new(1 << 30)), &CancellationToken::new())
     }
 
     async fn pair() -> (TcpStream, TcpStream) {

@@ -1,13 +1,20 @@
 //! What the admin API sees of the relay, and what it may change.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use prometheus::proto::MetricFamily;
 use segue_wire::{Mode, PeerName, Verdict};
 
-use super::{Shared, link::Link, shared::unix_now_s};
-use crate::status::{
-    LinkStatus, LossesStatus, NodeStatus, Status, TranslationChange, TranslationChanged, TranslationStatus,
+use super::{Shared, bounds::Limit, link::Link, shared::unix_now_s};
+use crate::{
+    net::files,
+    status::{
+        LimitStatus, LinkStatus, LossesStatus, NodeStatus, Status, TranslationChange, TranslationChanged,
+        TranslationStatus,
+    },
 };
 
 /// Why a change of the translation was not made.
@@ -33,7 +40,46 @@ impl Shared {
             config: self.reloads().clone(),
             translation: self.translation.status(),
             links,
+            limits: self.limits(),
             refusals: self.refusals.recent(),
+        }
+    }
+
+    /// What is set, how near it is, and how often it was hit.
+    fn limits(&self) -> Vec<LimitStatus> {
+        self.report_pipes();
+        let limits = &self.config().limits;
+        let (bounds, pipes) = (&self.bounds, self.pipes.lent());
+        let of = |limit: Limit| {
+            let (max, used) = match limit {
+                Limit::Links => (limits.links_max, Some(bounds.open.taken())),
+                Limit::UndecidedLinks => (limits.undecided_links_max, Some(bounds.undecided.taken())),
+                Limit::HeldBytesTotal => (limits.held_bytes_total_max, Some(bounds.held.bytes())),
+                Limit::Pipes => (limits.pipes_max, Some(pipes)),
+                Limit::OpenFiles => (self.files_max(), files::open()),
+                Limit::HandshakeTime => (milliseconds(limits.handshake_timeout), None),
+                Limit::DialTime => (milliseconds(limits.dial_timeout), None),
+            };
+            LimitStatus {
+                limit: limit.key().to_owned(),
+                max: max as u64,
+                used: used.map(|used| used as u64),
+                hits: self.metrics.limit_hits.with_label_values(&[limit.key()]).get(),
+            }
+        };
+        Limit::ALL.into_iter().map(of).collect()
+    }
+
+    /// Pipes are lent where nothing can be logged or counted by name.
+    pub(super) fn report_pipes(&self) {
+        let refused = self.pipes.take_refused();
+        if refused == 0 {
+            return;
+        }
+        self.metrics.limit_hits.with_label_values(&[Limit::Pipes.key()]).inc_by(refused);
+        if let Some(unsaid) = self.due("pipes") {
+            let pipes_max = self.config().limits.pipes_max;
+            tracing::warn!(pipes_max, reads = refused, unsaid, "all pipes are in use, bytes are copied");
         }
     }
 
@@ -71,7 +117,7 @@ impl Shared {
             let concerned = match verdict {
                 // It was decided under the old settings.
                 Some(Verdict::Rewrite) => after != before,
-                Some(_) => after.mode != before.mode,
+                Some(_) => after.mode != before.mode && !self.protocol.releases().is_empty(),
                 None => false,
             };
             if concerned {
@@ -106,8 +152,16 @@ impl Shared {
     pub fn gather_metrics(&self) -> Vec<MetricFamily> {
         let links: Vec<Arc<Link>> = self.links().values().cloned().collect();
         self.metrics.count_links(links.iter().map(|link| link.verdict_label()));
-        let held: u64 = links.iter().map(|link| link.held_bytes.load(Relaxed)).sum();
-        self.metrics.held_bytes.set(held.cast_signed());
+        self.metrics.held_bytes.set(self.bounds.held.bytes().try_into().unwrap_or(i64::MAX));
+        for LimitStatus { limit, max, used, .. } in self.limits() {
+            self.metrics.limits.with_label_values(&[&limit]).set(max.try_into().unwrap_or(i64::MAX));
+            if let Some(used) = used {
+                self.metrics
+                    .limits_used
+                    .with_label_values(&[&limit])
+                    .set(used.try_into().unwrap_or(i64::MAX));
+            }
+        }
         for link in &links {
             self.report_bytes(link);
             if let Some(peer) = link.peer(self.peers.own_name()) {
@@ -125,6 +179,10 @@ impl Shared {
             self.metrics.link_bytes.with_label_values(&[peer, side.label()]).inc_by(bytes);
         }
     }
+}
+
+fn milliseconds(time: Duration) -> usize {
+    usize::try_from(time.as_millis()).unwrap_or(usize::MAX)
 }
 
 fn would_break(dependants: &[String]) -> ChangeError {

@@ -1,10 +1,13 @@
 //! Asks a Redis-like server what it is: `INFO server`.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+use redis::{RedisConnectionInfo, aio::MultiplexedConnection};
 
-use crate::config::{Credentials, StoreAddress};
+use crate::{
+    config::{Credentials, StoreAddress},
+    net,
+};
 
 /// What a server says it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,31 +28,41 @@ pub enum ProbeError {
     NoVersion(String),
 }
 
+/// `mark` is what our own connections carry where others are intercepted.
+///
 /// # Errors
 /// No connection, no leave to ask (`NOAUTH`: set `password_file`), no answer in time.
 pub async fn probe(
     address: &StoreAddress,
     credentials: Option<&Credentials>,
+    mark: Option<u32>,
     limit: Duration,
 ) -> Result<Identity, ProbeError> {
     let name = address.to_string();
-    let asked = tokio::time::timeout(limit, info(address, credentials)).await;
+    let asked = tokio::time::timeout(limit, info(address, credentials, mark, limit)).await;
     let info = asked
         .map_err(|_| ProbeError::TimedOut(name.clone(), limit))?
         .map_err(|error| ProbeError::Failed(name.clone(), error))?;
     identity(&info).ok_or(ProbeError::NoVersion(name))
 }
 
-async fn info(address: &StoreAddress, credentials: Option<&Credentials>) -> redis::RedisResult<String> {
-    let client = redis::Client::open(connection(address, credentials)?)?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    redis::cmd("INFO").arg("server").query_async(&mut connection).await
-}
-
-fn connection(
+async fn info(
     address: &StoreAddress,
     credentials: Option<&Credentials>,
-) -> redis::RedisResult<ConnectionInfo> {
+    mark: Option<u32>,
+    limit: Duration,
+) -> redis::RedisResult<String> {
+    let stream = net::dial_with(&address.to_string(), mark, limit).await?;
+    let login = login(credentials);
+    let (mut connection, driver) = MultiplexedConnection::new(&login, stream).await?;
+    // Ends with the connection, at the end of this function at the latest.
+    tokio::select! {
+        answer = async { redis::cmd("INFO").arg("server").query_async(&mut connection).await } => answer,
+        () = driver => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+    }
+}
+
+fn login(credentials: Option<&Credentials>) -> RedisConnectionInfo {
     let mut login = RedisConnectionInfo::default();
     if let Some(credentials) = credentials {
         login = login.set_password(credentials.password.reveal());
@@ -57,8 +70,7 @@ fn connection(
             login = login.set_username(username);
         }
     }
-    let address = ConnectionAddr::Tcp(address.host().to_owned(), address.port());
-    Ok(address.into_connection_info()?.set_redis_settings(login))
+    login
 }
 
 /// Valkey and Redict also say a `redis_version`, for clients that look no further.

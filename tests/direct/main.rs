@@ -4,6 +4,7 @@
 
 mod config_cli;
 mod config_files;
+mod limits;
 mod readme;
 mod reload;
 mod restart;

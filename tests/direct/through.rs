@@ -13,19 +13,19 @@ use segue_bench::{child::wait_for, port, sidecar::Sidecar};
 use socket2::SockRef;
 
 /// No step of these tests takes longer.
-const STEP_TIME_MAX: Duration = Duration::from_secs(30);
+pub const STEP_TIME_MAX: Duration = Duration::from_secs(30);
 /// What no replica begins with: the session lets go at once.
 const CLIENT: &[u8] = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
 
 /// A sidecar before a store that is played by the test.
-struct Through {
-    sidecar: Sidecar,
-    store: TcpListener,
-    link_port: u16,
+pub struct Through {
+    pub sidecar: Sidecar,
+    pub store: TcpListener,
+    pub link_port: u16,
 }
 
 impl Through {
-    fn start(limits: &str) -> Self {
+    pub fn start(limits: &str) -> Self {
         let store = TcpListener::bind("127.0.0.1:0").unwrap();
         let [link_port, admin, metrics] = port::free_ports().unwrap();
         let config = format!(
@@ -56,7 +56,7 @@ listen = "127.0.0.1:{metrics}"
     }
 
     /// Both ends of one link, the first request on its way through already.
-    fn link(&self) -> (TcpStream, TcpStream) {
+    pub fn link(&self) -> (TcpStream, TcpStream) {
         let (mut client, mut store) = self.silent_link();
         client.write_all(CLIENT).unwrap();
         let mut request = vec![0; CLIENT.len()];
@@ -65,7 +65,7 @@ listen = "127.0.0.1:{metrics}"
         (client, store)
     }
 
-    fn silent_link(&self) -> (TcpStream, TcpStream) {
+    pub fn silent_link(&self) -> (TcpStream, TcpStream) {
         let client = TcpStream::connect(("127.0.0.1", self.link_port)).unwrap();
         let (store, _) = self.store.accept().unwrap();
         for end in [&client, &store] {
@@ -75,11 +75,11 @@ listen = "127.0.0.1:{metrics}"
         (client, store)
     }
 
-    fn resident_bytes(&self) -> u64 {
+    pub fn resident_bytes(&self) -> u64 {
         self.sidecar.rss_bytes().unwrap().resident_bytes
     }
 
-    fn await_no_link(&self) {
+    pub fn await_no_link(&self) {
         let gone = wait_for(STEP_TIME_MAX, || {
             let links = self.sidecar.status()?["links"].as_array().map(Vec::len);
             Ok((links == Some(0)).then_some(()))
@@ -220,7 +220,7 @@ fn a_peer_that_never_reads_blocks_the_other_and_costs_no_memory() {
     let through = Through::start("");
     let (client, store) = through.link();
     let before_bytes = through.resident_bytes();
-    let sent_bytes = send_until_blocked(&client);
+    let sent_bytes = send_until_blocked(&client, &[7; PIECE_BYTES]);
     let grown_bytes = through.resident_bytes().saturating_sub(before_bytes);
     assert!(grown_bytes < 1 << 20, "{sent_bytes} bytes sent to a peer that reads none cost {grown_bytes}");
     let status = through.sidecar.status().unwrap();
@@ -233,12 +233,12 @@ fn a_peer_that_never_reads_blocks_the_other_and_costs_no_memory() {
 }
 
 /// How much the whole way takes before a write has to wait for half a second.
-fn send_until_blocked(mut to: &TcpStream) -> usize {
+pub fn send_until_blocked(mut to: &TcpStream, piece: &[u8]) -> usize {
     to.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
-    let (piece, mut sent_bytes) = (vec![7; PIECE_BYTES], 0);
+    let mut sent_bytes = 0;
     let deadline = Instant::now() + STEP_TIME_MAX;
     while Instant::now() < deadline {
-        match to.write(&piece) {
+        match to.write(piece) {
             Ok(count) => sent_bytes += count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return sent_bytes,
             Err(error) => panic!("{error}"),

@@ -24,6 +24,7 @@ fn idle() -> Status {
             changes: Vec::new(),
         },
         links: Vec::new(),
+        limits: Vec::new(),
         refusals: Vec::new(),
     }
 }
@@ -39,6 +40,20 @@ fn a_node_without_links() {
          \n\
          no links\n"
     );
+}
+
+#[test]
+fn limits_are_shown_with_how_near_they_are() {
+    let mut status = idle();
+    let limit = |limit: &str, max, used, hits| LimitStatus { limit: limit.to_owned(), max, used, hits };
+    status.limits =
+        vec![limit("links_max", 20_000, Some(17), 0), limit("handshake_timeout_ms", 10_000, None, 3)];
+    let text = super::status(&status, NOW_UNIX_S);
+    let shown = "no links\n\n\
+        LIMIT                 USED    MAX  HITS\n\
+        links_max               17  20000     0\n\
+        handshake_timeout_ms     -  10000     3\n";
+    assert!(text.ends_with(shown), "{text}");
 }
 
 #[test]

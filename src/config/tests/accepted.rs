@@ -41,14 +41,17 @@ fn the_example_means_what_it_says() {
 fn every_other_key_is_read() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("pw"), "hunter2\n").unwrap();
-    let text =
-        changed("release = \"auto\"", "release = \"redis-8.0\"\nusername = \"u\"\npassword_file = \"pw\"")
-            .replace("mode = \"auto\"", "mode = \"redis-6.0\"")
-            .replace("loss = \"refuse\"", "loss = \"degrade\"")
-            .replace("127.0.0.1:6402", "store-2.example:6402")
-            + "[state]\ndir = \"/var/lib/segue\"\n\
+    let text = changed(
+        "release = \"auto\"",
+        "release = \"redis-8.0\"\nusername = \"u\"\npassword_file = \"pw\"",
+    )
+    .replace("mode = \"auto\"", "mode = \"redis-6.0\"")
+    .replace("loss = \"refuse\"", "loss = \"degrade\"")
+    .replace("127.0.0.1:6402", "store-2.example:6402")
+        + "[state]\ndir = \"/var/lib/segue\"\n\
            [limits]\nlinks_max = 7\nheld_bytes_max = 1_048_576\nhandshake_bytes_max = 0x1000\n\
-           offset_marks_max = 99\ndial_timeout_ms = 1500\nprobe_timeout_ms = 100\ndrain_ms = 700\n\
+           offset_marks_max = 99\nundecided_links_max = 5\npipes_max = 0\n\
+           held_bytes_total_max = 1_048_576\nhandshake_timeout_ms = 900\ndial_timeout_ms = 1500\nprobe_timeout_ms = 100\ndrain_ms = 700\n\
            [log]\nformat = \"json\"\nlevel = \"debug\"\n";
     let file = folder.path().join("segue.toml");
     std::fs::write(&file, text).unwrap();
@@ -68,8 +71,19 @@ fn every_other_key_is_read() {
     let session =
         segue_wire::Limits { held_bytes_max: 1 << 20, handshake_bytes_max: 4096, offset_marks_max: 99 };
     let (dial_timeout, probe_timeout) = (Duration::from_millis(1500), Duration::from_millis(100));
-    let drain_time = Duration::from_millis(700);
-    assert_eq!(config.limits, Limits { links_max: 7, dial_timeout, probe_timeout, drain_time, session });
+    let (handshake_timeout, drain_time) = (Duration::from_millis(900), Duration::from_millis(700));
+    let limits = Limits {
+        links_max: 7,
+        undecided_links_max: 5,
+        handshake_timeout,
+        held_bytes_total_max: 1 << 20,
+        pipes_max: 0,
+        dial_timeout,
+        probe_timeout,
+        drain_time,
+        session,
+    };
+    assert_eq!(config.limits, limits);
     assert_eq!(config.log, Log { format: LogFormat::Json, level: tracing::Level::DEBUG });
 }
 

@@ -274,6 +274,28 @@ fn bad_limits_and_log() {
 }
 
 #[test]
+fn all_links_may_hold_what_one_may() {
+    let more = "[limits]\nheld_bytes_total_max = 1_048_576\n";
+    assert_refused(
+        &(EXAMPLE.to_owned() + more),
+        &["segue.toml:30: [limits] held_bytes_total_max: less than what one link may hold; expected \
+             held_bytes_max = 67108864 or more"],
+    );
+    let large = parse(&(EXAMPLE.to_owned() + "[limits]\nheld_bytes_max = 4_294_967_296\n")).unwrap();
+    assert_eq!(large.limits.held_bytes_total_max, 4 << 30);
+}
+
+#[test]
+fn a_protocol_without_releases_takes_none() {
+    let text = changed("\"redis\"", "\"passthrough\"").replace("mode = \"auto\"", "mode = \"redis-6.0\"");
+    let passthrough = KnownProtocol { name: "passthrough", releases: &[] };
+    let error = Config::parse(Path::new("segue.toml"), &text, &[passthrough]).unwrap_err().to_string();
+    let expected =
+        "mode = \"redis-6.0\": protocol \"passthrough\" knows no releases; expected no release here";
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
 fn bad_credentials() {
     assert_refused(
         &changed("id = \"n2\"", "id = \"n2\"\nusername = \"u\"").replacen(

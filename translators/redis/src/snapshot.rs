@@ -61,6 +61,10 @@ impl Snapshot {
         Ok(Self { rewriter: Rewriter::new(pair.rdb.clone(), policy, limits), end, mark, rewritten: false })
     }
 
+    pub fn held_bytes(&self) -> usize {
+        self.rewriter.held_bytes()
+    }
+
     /// True once the replica has been sent all of it.
     pub fn feed(&mut self, input: &mut BytesMut, out: &mut Effects) -> Result<bool, FaultKind> {
         if !self.rewritten {

@@ -6,7 +6,7 @@ use crate::{Answer, Effects, Fault, Limits, LossPolicy, Release, Side, Verdict};
 pub trait Protocol: Send + Sync {
     fn name(&self) -> &'static str;
 
-    /// Every release known by name.
+    /// Every release known by name. None where releases make no difference: then no store is asked for its own.
     fn releases(&self) -> &[Release];
 
     /// The release that a running store means by its own version text (`8.0.6`), if it is known or
@@ -37,6 +37,9 @@ pub trait Session: Send {
 
     /// The link is over, on whatever side and for whatever reason: save what the next one needs.
     fn finish(&mut self, out: &mut Effects);
+
+    /// Bytes that it has taken and neither sent nor dropped yet.
+    fn held_bytes(&self) -> usize;
 }
 
 /// Whether more bytes of a side are of use.

@@ -167,6 +167,13 @@ impl Session for RedisSession {
             }
         }
     }
+
+    fn held_bytes(&self) -> usize {
+        match &self.phase {
+            Phase::Snapshot { snapshot, .. } => snapshot.held_bytes(),
+            _ => self.pending.as_ref().map_or(0, |(raw, _)| raw.len()),
+        }
+    }
 }
 
 // === what all phases use ===
