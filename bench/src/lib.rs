@@ -3,6 +3,7 @@
 
 pub mod child;
 pub mod client;
+pub mod clients;
 mod command;
 pub mod data;
 pub mod load;

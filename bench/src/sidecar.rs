@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -168,6 +169,34 @@ impl Sidecar {
 
     fn log_tail(&self) -> String {
         log_tail(self.folder.path())
+    }
+}
+
+/// A sidecar that another one started: known by its log only.
+#[derive(Debug)]
+pub struct Successor {
+    pub pid: i32,
+}
+
+impl Successor {
+    /// # Errors
+    /// There is none.
+    pub fn newest_of(sidecar: &Sidecar) -> Result<Self> {
+        let log = sidecar.log_text();
+        let line = log.lines().rfind(|line| line.contains("handed over")).context("no successor")?;
+        let pid = line.split("successor=").nth(1).and_then(|rest| rest.split_whitespace().next());
+        Ok(Self { pid: pid.context("no pid")?.parse()? })
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        // In a chain of successors all but the newest are gone already.
+        let ours = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        let ours = ours.windows(10).any(|window| window == b"--takeover");
+        if let (true, Some(pid)) = (ours, Pid::from_raw(self.pid)) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
     }
 }
 

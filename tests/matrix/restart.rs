@@ -2,23 +2,19 @@
 
 use std::{
     fs::File,
-    io::{Read, Write},
-    net::TcpStream,
+    net::SocketAddr,
     process::{Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use segue_bench::{
     child::{ChildProcess, wait_for},
+    clients::Clients,
     data,
-    sidecar::Sidecar,
+    sidecar::{Sidecar, Successor},
 };
 
 use crate::{
@@ -34,7 +30,7 @@ fn a_takeover_costs_no_full_sync_and_no_connection() -> Result<()> {
     let mut clients = None;
     let mut running: Option<ChildProcess> = None;
     let cluster = under_load("redis-6.0", 11, |cluster| {
-        clients.get_or_insert_with(|| Clients::start(cluster.link_port));
+        clients.get_or_insert_with(|| Clients::start(SocketAddr::from(([127, 0, 0, 1], cluster.link_port))));
         let (_, before) = cluster.syncs()?;
         let successor = take_over(&cluster.sidecar)?;
         match running.replace(successor) {
@@ -57,15 +53,16 @@ fn a_takeover_costs_no_full_sync_and_no_connection() -> Result<()> {
 #[test]
 fn sigusr2_starts_a_successor_at_the_cost_of_nothing() -> Result<()> {
     let mut clients = None;
-    let mut running: Option<Orphan> = None;
+    let mut running: Option<Successor> = None;
     let cluster = under_load("redis-7.0", 12, |cluster| {
-        clients.get_or_insert_with(|| Clients::start(cluster.link_port));
+        clients.get_or_insert_with(|| Clients::start(SocketAddr::from(([127, 0, 0, 1], cluster.link_port))));
         let (_, before) = cluster.syncs()?;
-        let signalled = running.as_ref().map_or(cluster.sidecar.pid().cast_signed(), |orphan| orphan.pid);
+        let signalled =
+            running.as_ref().map_or(cluster.sidecar.pid().cast_signed(), |successor| successor.pid);
         let ends_before = ends(&cluster.sidecar);
         kill_process(Pid::from_raw(signalled).context("no pid")?, Signal::USR2)?;
         await_end(cluster, || Ok(ends(&cluster.sidecar) > ends_before))?;
-        running = Some(Orphan::newest_of(&cluster.sidecar)?);
+        running = Some(Successor::newest_of(&cluster.sidecar)?);
         await_syncs(cluster, |(_, partial)| partial > before)
     })?;
     ensure!(cluster.syncs()? == (1, 4), "{:?}\n{}", cluster.syncs()?, cluster.sidecar.log_text());
@@ -161,80 +158,4 @@ fn await_end(cluster: &Cluster, mut ended: impl FnMut() -> Result<bool>) -> Resu
 /// How many sidecars have ended in order.
 fn ends(sidecar: &Sidecar) -> usize {
     sidecar.log_text().matches("sidecar ends").count()
-}
-
-/// A sidecar that another one started: known by its log only, and nobody else's to end.
-struct Orphan {
-    pid: i32,
-}
-
-impl Orphan {
-    fn newest_of(sidecar: &Sidecar) -> Result<Self> {
-        let log = sidecar.log_text();
-        let line = log.lines().rfind(|line| line.contains("handed over")).context("no successor")?;
-        let pid = line.split("successor=").nth(1).and_then(|rest| rest.split_whitespace().next());
-        Ok(Self { pid: pid.context("no pid")?.parse()? })
-    }
-}
-
-impl Drop for Orphan {
-    fn drop(&mut self) {
-        // In a chain of successors all but the newest are gone already.
-        let ours = std::fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
-        let ours = ours.windows(10).any(|window| window == b"--takeover");
-        if let (true, Some(pid)) = (ours, Pid::from_raw(self.pid)) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-    }
-}
-
-/// Clients of the store that dial the link over and over.
-struct Clients {
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicU64>,
-    threads: Vec<JoinHandle<Result<()>>>,
-}
-
-impl Clients {
-    fn start(port: u16) -> Self {
-        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let threads = (0..4)
-            .map(|_| {
-                let (stop, answered) = (stop.clone(), answered.clone());
-                thread::spawn(move || {
-                    while !stop.load(Relaxed) {
-                        if ping(port)? {
-                            answered.fetch_add(1, Relaxed);
-                        }
-                        thread::sleep(Duration::from_millis(2));
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        Self { stop, answered, threads }
-    }
-
-    fn assert_none_refused(self) -> Result<()> {
-        self.stop.store(true, Relaxed);
-        for thread in self.threads {
-            thread.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
-        }
-        let answered = self.answered.load(Relaxed);
-        ensure!(answered > 100, "only {answered} pings were answered");
-        Ok(())
-    }
-}
-
-/// False where the connection was cut, which is how a link of the ending sidecar ends; never refused.
-fn ping(port: u16) -> Result<bool> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).context("a connection was refused")?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let mut answer = [0; 7];
-    match stream.write_all(b"PING\r\n").and_then(|()| stream.read_exact(&mut answer)) {
-        Ok(()) if answer == *b"+PONG\r\n" => Ok(true),
-        Ok(()) => bail!("an answer of {}", answer.escape_ascii()),
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => bail!("no answer within 10 s"),
-        Err(_) => Ok(false),
-    }
 }

@@ -39,10 +39,15 @@ pub fn network(hosts: u8) -> Result<Option<Network>> {
 
 /// A store that listens on every address of its host.
 pub fn store(host: &Host, release: &str) -> Result<Server> {
+    store_as(host, release, Some(STORE_USER))
+}
+
+/// As [`store`], with another user; without one that of this process.
+pub fn store_as(host: &Host, release: &str, user: Option<u32>) -> Result<Server> {
     let store = Store::want(release)?;
     let mut options = Options::new().arguments(&["--bind", "0.0.0.0", "::", "--protected-mode", "no"]);
     options.port = Some(STORE_PORT);
-    options.user = Some(STORE_USER);
+    options.user = user;
     host.enter(|| Server::start(&store, options))
 }
 
@@ -72,6 +77,11 @@ listen = "127.0.0.1:9901"
 listen = "127.0.0.1:9464"
 "#
     )
+}
+
+/// `n1`, `n2`, …: the host's number.
+pub fn node_id(host: &Host) -> String {
+    format!("n{}", host.ipv4().rsplit('.').next().unwrap_or_default())
 }
 
 /// A running sidecar, and its rules in place.

@@ -64,31 +64,35 @@ fn tproxy_over_ipv6() -> Result<()> {
 }
 
 /// The sidecar is at the replica, which dials; the master has none.
-fn replica_is_intercepted(master: &str, replica: &str, verdict: &str) -> Result<()> {
+fn replica_is_intercepted(mode: &str, ipv6: bool, [master, replica]: [&str; 2], verdict: &str) -> Result<()> {
     let Some(network) = lab::network(2)? else { return Ok(()) };
     let [n1, n2] = &network.hosts[..] else { unreachable!("two hosts were asked for") };
     let (replica, master) = (lab::store(n1, replica)?, lab::store(n2, master)?);
     lab::fill(n2, &master)?;
-    let peer = format!("{}:6379", n2.ipv4());
-    let sidecar = lab::sidecar(n1, &lab::config("redirect", "open", &peer, ""))?;
+    let address = if ipv6 { n2.ipv6() } else { n2.ipv4() };
+    let peer = if ipv6 { format!("[{address}]:6379") } else { format!("{address}:6379") };
+    let sidecar = lab::sidecar(n1, &lab::config(mode, "open", &peer, ""))?;
 
-    lab::follow(n1, &replica, &n2.ipv4())?;
+    lab::follow(n1, &replica, &address)?;
     lab::await_link_up(n1, &replica, || lab::tail(&sidecar.log_text()))?;
     lab::assert_equal((n2, &master), (n1, &replica))?;
     let link = lab::replication_link(n1, &sidecar)?;
-    ensure!(link["listen"] == "127.0.0.1:15002" && link["verdict"] == verdict, "{link:#}");
+    let listen = if ipv6 { "[::1]:15002" } else { "127.0.0.1:15002" };
+    ensure!(link["listen"] == listen && link["verdict"] == verdict, "{link:#}");
     ensure!(link["listener"]["peer"] == "n2" && link["listener"]["address"] == peer.as_str(), "{link:#}");
     Ok(())
 }
 
 #[test]
 fn an_upgraded_replica_dials_a_legacy_master() -> Result<()> {
-    replica_is_intercepted("redis-6.0", "redis-8.0", "same")
+    replica_is_intercepted("redirect", false, ["redis-6.0", "redis-8.0"], "same")?;
+    replica_is_intercepted("tproxy", true, ["redis-6.0", "redis-8.0"], "same")
 }
 
 #[test]
 fn a_legacy_replica_with_the_only_sidecar_dials_an_upgraded_master() -> Result<()> {
-    replica_is_intercepted("redis-8.0", "redis-6.0", "rewrite")
+    replica_is_intercepted("redirect", true, ["redis-8.0", "redis-6.0"], "rewrite")?;
+    replica_is_intercepted("tproxy", false, ["redis-8.0", "redis-6.0"], "rewrite")
 }
 
 /// A peer that the config does not name is passed on to where it was dialled, and asked for its release.
@@ -108,13 +112,12 @@ fn a_master_that_no_one_named_is_reached() -> Result<()> {
 }
 
 /// Sidecars at both ends: the one beside the newer store translates, the other passes what it gets.
-#[test]
-fn two_sidecars_translate_once() -> Result<()> {
+fn two_sidecars(mode: &str) -> Result<()> {
     let Some(network) = lab::network(2)? else { return Ok(()) };
     let [n1, n2] = &network.hosts[..] else { unreachable!("two hosts were asked for") };
     let (master, replica) = (lab::store(n1, "redis-8.0")?, lab::store(n2, "redis-6.0")?);
     lab::fill(n1, &master)?;
-    let config = |peer: &Host| lab::config("redirect", "open", &format!("{}:6379", peer.ipv4()), "");
+    let config = |peer: &Host| lab::config(mode, "open", &format!("{}:6379", peer.ipv4()), "");
     let newer = lab::sidecar(n1, &config(n2))?;
     let other_way = config(n1).replace("\"n1\"", "\"n\"").replace("\"n2\"", "\"n1\"");
     let older = lab::sidecar(n2, &other_way.replace("\"n\"", "\"n2\""))?;
@@ -141,6 +144,12 @@ fn two_sidecars_translate_once() -> Result<()> {
     ensure!(n1.enter(|| master.info("stats"))?.number("sync_full")? == 1, "a second full sync");
     ensure!(n2.enter(|| older.losses())?["recent"] == serde_json::json!([]), "losses at the older end");
     Ok(())
+}
+
+#[test]
+fn two_sidecars_translate_once() -> Result<()> {
+    two_sidecars("redirect")?;
+    two_sidecars("tproxy")
 }
 
 /// Writes of a form that 6.0 does not know: rewritten at the newer end, and not at the older one.

@@ -3,7 +3,10 @@
 //! Needs root, `ip` and `nft`. Without them nothing is tested, and the tests say so; where `CI=true` that is
 //! a failure. Run one test alone with `cargo test --test netns <name>`.
 
+mod etcd;
 mod failure;
 mod lab;
 mod links;
+mod own;
 mod rules;
+mod takeover;

@@ -1,6 +1,6 @@
 //! `cargo verify`: every test of the workspace, on a fresh machine.
 //!
-//! Fetches the stores that the tests need, runs `cargo test --workspace --all-targets` and the documentation
+//! Fetches the stores and the etcd that the tests need, runs `cargo test --workspace --all-targets` and the documentation
 //! tests, shows their output as it comes, and ends with a line `N passed, N failed` over all of them. The exit
 //! status is that of the first run that failed.
 
@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use segue_bench::peers::programs::Programs;
 use segue_bench::progress::Progress;
 use segue_bench::stores::{self, StoreName};
 
@@ -61,7 +62,8 @@ fn fetch_stores() -> Result<()> {
     let progress = Progress::new("stores");
     let stores = stores::fetch(&names, &progress);
     progress.finish();
-    stores.map(drop).context("the stores that the tests need cannot be fetched")
+    stores.context("the stores that the tests need cannot be fetched")?;
+    Programs::etcd().map(drop).context("the etcd that the tests need cannot be fetched")
 }
 
 fn left_out(ignored: u64) -> String {

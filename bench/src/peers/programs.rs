@@ -1,15 +1,17 @@
-//! HAProxy and nginx with their libraries, unpacked below `target/peers`.
+//! Programs of Debian with their libraries, unpacked below `target/peers`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
 use crate::stores::{Apt, Store};
 
 const SUITE: &str = "bookworm";
-const PACKAGES: &[&str] = &["haproxy", "nginx", "libnginx-mod-stream"];
+const PROXIES: &[&str] = &["haproxy", "nginx", "libnginx-mod-stream"];
+const ETCD: &[&str] = &["etcd-server", "etcd-client"];
 /// Its presence says that everything is there.
 const COMPLETE: &str = "COMPLETE";
 
@@ -24,14 +26,27 @@ impl Programs {
     ///
     /// # Errors
     /// No Debian archive is reached, or the packages cannot be unpacked.
-    pub fn fetch() -> Result<Self> {
-        let folder = crate::workspace().join("target/peers");
+    pub fn proxies() -> Result<Self> {
+        Self::fetch(&crate::workspace().join("target/peers"), PROXIES)
+    }
+
+    /// etcd and etcdctl, fetched if they are not there.
+    ///
+    /// # Errors
+    /// As [`Self::proxies`].
+    pub fn etcd() -> Result<Self> {
+        Self::fetch(&crate::workspace().join("target/peers/etcd"), ETCD)
+    }
+
+    fn fetch(folder: &Path, names: &[&str]) -> Result<Self> {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let root = folder.join("root");
         if !folder.join(COMPLETE).is_file() {
-            fs::create_dir_all(&folder)?;
+            fs::create_dir_all(folder)?;
             let apt = Apt::open(&folder.join("apt"), &[SUITE])?;
-            let mut packages = apt.libraries(PACKAGES)?;
-            packages.extend(PACKAGES.iter().map(|name| (*name).to_owned()));
+            let mut packages = apt.libraries(names)?;
+            packages.extend(names.iter().map(|name| (*name).to_owned()));
             apt.unpack(&packages, &folder.join("downloads"), &root)?;
             fs::write(folder.join(COMPLETE), SUITE)?;
         }

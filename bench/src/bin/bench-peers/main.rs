@@ -176,7 +176,7 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn prepare(arguments: &'a Arguments, size: Size) -> Result<Self> {
         let segue = arguments.segue.clone().map_or_else(build::sidecar, Ok)?;
-        let programs = Programs::fetch()?;
+        let programs = Programs::proxies()?;
         let kind = Store::want("redis-8.0")?;
         let store = Server::start(&kind, Options::new().arguments(&["--loglevel", "warning"]))?;
         redis::cmd("SET").arg("key:__rand_int__").arg("x".repeat(64)).exec(&mut store.client()?)?;
