@@ -13,6 +13,8 @@ use std::{
 
 use socket2::{Domain, SockRef, Socket, Type};
 
+use super::prepare;
+
 /// Connections that the kernel keeps for a listener until they are accepted.
 const BACKLOG_CONNECTIONS_MAX: i32 = 1024;
 
@@ -69,6 +71,7 @@ impl Listeners {
             Some(index) => inner.inherited.swap_remove(index),
             None => bind(address)?,
         };
+        prepare(&socket)?;
         let accepting = socket.try_clone()?;
         inner.open.insert(address, socket);
         Ok(accepting)
@@ -120,7 +123,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 mod tests {
     use std::net::{Ipv4Addr, TcpStream};
 
-    use super::*;
+    use super::{super::prepare_accepted, *};
 
     fn loopback() -> TcpListener {
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
@@ -134,7 +137,14 @@ mod tests {
         let _early = TcpStream::connect(at).unwrap();
         let listeners = Listeners::new(vec![other, wanted]).unwrap();
         let opened = listeners.open(at).unwrap();
-        assert!(opened.accept().is_ok(), "the queue of the inherited socket is gone");
+        let (early, _) = opened.accept().expect("the queue of the inherited socket is gone");
+        let _late = TcpStream::connect(at).unwrap();
+        let (late, _) = opened.accept().unwrap();
+        let prepared =
+            |stream: &TcpStream| (stream.nodelay().unwrap(), SockRef::from(stream).keepalive().unwrap());
+        assert_eq!([prepared(&early), prepared(&late)], [(false, false), (true, true)]);
+        prepare_accepted(&early).unwrap();
+        assert_eq!(prepared(&early), (true, true));
         assert_eq!(listeners.close_unclaimed(), [other_at]);
         assert!(TcpStream::connect(other_at).is_err(), "the unclaimed socket still listens");
     }

@@ -8,7 +8,7 @@ pub mod original;
 pub mod pipes;
 pub mod transparent;
 
-use std::{io, time::Duration};
+use std::{io, os::fd::AsFd, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
@@ -47,11 +47,21 @@ pub async fn dial_with(address: &str, mark: Option<u32>, limit: Duration) -> io:
 ///
 /// # Errors
 /// The system's own.
-pub fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+pub fn prepare(socket: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_PROBES_MAX);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+/// As [`prepare`], for a connection from a listener that was prepared: it is so already, unless it waited in a
+/// socket that was inherited.
+///
+/// # Errors
+/// The system's own.
+pub fn prepare_accepted(socket: &impl AsFd) -> io::Result<()> {
+    if SockRef::from(socket).keepalive()? { Ok(()) } else { prepare(socket) }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{self as std_net, SocketAddr},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -21,6 +21,7 @@ use super::{
     opening::Opening,
     pump::Pump,
     route::{Accepts, Route},
+    workers::Seat,
 };
 use crate::{config::LinkTarget, net};
 
@@ -30,18 +31,34 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 const OUT_OF_FILES: [i32; 2] = [23, 24];
 
 /// Accepts on one listener until `stop`, then waits for its links to end.
-pub async fn run(shared: Arc<Shared>, listener: TcpListener, accepts: Accepts, stop: CancellationToken) {
+pub async fn run(
+    shared: Arc<Shared>,
+    listener: std_net::TcpListener,
+    accepts: Accepts,
+    stop: CancellationToken,
+) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(listen = %accepts.listen(), %error, "a listener is lost");
+            return;
+        }
+    };
     let accepts = Arc::new(accepts);
     let mut links = JoinSet::new();
     loop {
         let accepted = tokio::select! {
+            // First of all: what comes after the stop is another's.
+            biased;
             () = stop.cancelled() => break,
             Some(_) = links.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((dialer, _)) => {
-                links.spawn(serve(shared.clone(), accepts.clone(), dialer));
+        let seat = shared.workers.seat();
+        match accepted.and_then(|(dialer, from)| Ok((seat.bring(dialer)?, from))) {
+            Ok(dialer) => {
+                let runtime = seat.runtime().clone();
+                links.spawn_on(serve(shared.clone(), accepts.clone(), dialer, seat), &runtime);
             }
             Err(error) => {
                 accept_failed(&shared, &accepts, &error);
@@ -65,8 +82,12 @@ fn accept_failed(shared: &Shared, accepts: &Accepts, error: &io::Error) {
 }
 
 /// One link, from its connection to its end.
-async fn serve(shared: Arc<Shared>, accepts: Arc<Accepts>, dialer: TcpStream) {
-    let Ok(dialer_address) = dialer.peer_addr() else { return };
+async fn serve(
+    shared: Arc<Shared>,
+    accepts: Arc<Accepts>,
+    (dialer, dialer_address): (TcpStream, SocketAddr),
+    _seat: Seat,
+) {
     let (_open, undecided) = match admit(&shared) {
         Ok(places) => places,
         Err((limit, detail)) => {
@@ -84,7 +105,7 @@ async fn serve(shared: Arc<Shared>, accepts: Arc<Accepts>, dialer: TcpStream) {
     // One number, and not all the limits: what is alive over an await costs each idle link its bytes.
     let dial_timeout = shared.config().limits.dial_timeout;
     let opened = async {
-        net::prepare(&dialer)?;
+        net::prepare_accepted(&dialer)?;
         Box::pin(route.dial(dial_timeout)).await
     };
     let listener = match opened.await {

@@ -2,11 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::{net::TcpListener, runtime::Handle};
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Shared, accept, route::Accepts};
@@ -14,7 +14,7 @@ use crate::net::Listeners;
 
 pub struct Listening {
     pub sockets: Arc<Listeners>,
-    /// The runtime that the links run on: a reload comes from another.
+    /// The relay's own runtime: a reload comes from another.
     pub runtime: Handle,
     accepting: Mutex<BTreeMap<SocketAddr, CancellationToken>>,
     tasks: TaskTracker,
@@ -44,7 +44,9 @@ impl Shared {
         let listening = &self.listening;
         let stop = listening.stop.child_token();
         let before = listening.accepting().insert(accepts.listen(), stop.clone());
-        listening.tasks.spawn_on(accept::run(self.clone(), listener, accepts, stop), &listening.runtime);
+        let seat = self.workers.seat();
+        let accepting = accept::run(self.clone(), listener, accepts, stop);
+        listening.tasks.spawn_on(accepting, seat.runtime());
         if let Some(before) = before {
             before.cancel();
         }

@@ -16,6 +16,7 @@
 //! | `opening` | what a session asks for, and what becomes of its notes |
 //! | `link` | one live link, as others see it |
 //! | `refusals` | what was refused lately |
+//! | `workers` | the threads that links run on |
 //! | `translation` | mode and loss policy, and who changed them |
 //! | `metrics` | the relay's metrics |
 
@@ -34,11 +35,12 @@ mod shared;
 mod through;
 mod translation;
 mod view;
+mod workers;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
 use segue_wire::Protocol;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -68,11 +70,11 @@ pub enum StartError {
 }
 
 impl Relay {
-    /// Opens a socket for every configured link and way of interception. To be called on the runtime that
-    /// the links run on.
+    /// Opens a socket for every configured link and way of interception, and starts the threads that links
+    /// run on. To be called on the runtime that the relay runs on.
     ///
     /// # Errors
-    /// An address that can't be listened on, a state folder that can't be made.
+    /// An address that can't be listened on, a state folder that can't be made, no threads.
     pub fn bind(
         config: Config,
         protocol: Arc<dyn Protocol>,
@@ -80,12 +82,11 @@ impl Relay {
     ) -> Result<Self, StartError> {
         let mut listeners = Vec::new();
         for link in &config.links {
-            let listener = TcpListener::from_std(sockets.open(link.listen)?)?;
-            listeners.push((listener, link.clone().into()));
+            listeners.push((sockets.open(link.listen)?, link.clone().into()));
         }
         for (accepts, is_transparent) in config.intercept.iter().flat_map(Accepts::intercepted) {
             let socket = sockets.open_or(accepts.listen(), |at| transparent::bind(at, is_transparent))?;
-            listeners.push((TcpListener::from_std(socket)?, accepts));
+            listeners.push((socket, accepts));
         }
         Ok(Self { shared: Arc::new(Shared::new(config, protocol, sockets)?), listeners })
     }

@@ -21,6 +21,7 @@ use tokio::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
+    task::yield_now,
     time::{sleep, timeout},
 };
 use tokio_util::io::poll_read_buf;
@@ -34,6 +35,8 @@ use super::{
 
 /// Read at most this much at once.
 const READ_BYTES_MAX: usize = 64 << 10;
+/// After so much was read and rewritten, other links of the thread go on.
+const RUN_BYTES_MAX: usize = 256 << 10;
 /// While all links together hold what they may: enough for what is small.
 const LITTLE_BYTES: usize = 1 << 10;
 /// How often a link that waits until others hold less looks again.
@@ -108,6 +111,8 @@ struct Feeding<'a, 's> {
     /// Since when a command of the handshake has been under way, and whose.
     begun: Option<(Instant, Side)>,
     turn: Option<Turn>,
+    /// Read since other links of the thread went on.
+    run_bytes: usize,
     ends: [End<'s>; 2],
 }
 
@@ -147,6 +152,7 @@ impl<'a, 's> Feeding<'a, 's> {
             undecided: Some(undecided),
             begun: None,
             turn: None,
+            run_bytes: 0,
             ends: [End::new(dialer), End::new(listener)],
         }
     }
@@ -167,6 +173,10 @@ impl<'a, 's> Feeding<'a, 's> {
             }
             if self.is_over() {
                 break Stop::Closed;
+            }
+            if self.run_bytes >= RUN_BYTES_MAX {
+                self.run_bytes = 0;
+                yield_now().await;
             }
             if let Err(stop) = self.move_bytes().await {
                 break stop;
@@ -318,11 +328,13 @@ impl<'a, 's> Feeding<'a, 's> {
             read = read(&mut dialer.read, &mut dialer.input, bytes_max), if dialer_reads => {
                 let count = read.map_err(|error| Stop::Io(Side::Dialer, error))?;
                 dialer.read_closed = count == 0;
+                self.run_bytes += count;
                 link.count_bytes(Side::Dialer, count as u64);
             }
             read = read(&mut listener.read, &mut listener.input, bytes_max), if listener_reads => {
                 let count = read.map_err(|error| Stop::Io(Side::Listener, error))?;
                 listener.read_closed = count == 0;
+                self.run_bytes += count;
                 link.count_bytes(Side::Listener, count as u64);
             }
             written = write(&mut dialer.write, &mut dialer.queue), if dialer_writes => {

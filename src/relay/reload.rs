@@ -2,12 +2,11 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use segue_wire::PeerName;
-use tokio::net::TcpListener;
 
 use super::{ChangeError, Shared, link::Link, shared::unix_now_s};
 use crate::{
@@ -89,11 +88,10 @@ impl Shared {
 
     /// All or none of them.
     fn open(&self, links: &[config::Link]) -> io::Result<Vec<(TcpListener, config::Link)>> {
-        let _runtime = self.listening.runtime.enter();
         let sockets = &self.listening.sockets;
         let opened = links
             .iter()
-            .map(|link| Ok((TcpListener::from_std(sockets.open(link.listen)?)?, link.clone())))
+            .map(|link| Ok((sockets.open(link.listen)?, link.clone())))
             .collect::<io::Result<_>>();
         if opened.is_err() {
             let running = self.config();

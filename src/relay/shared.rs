@@ -22,6 +22,7 @@ use super::{
     pump::Stop,
     refusals::Refusals,
     translation::Translation,
+    workers::Workers,
 };
 use crate::{
     config::{self, Config},
@@ -60,6 +61,7 @@ pub struct Shared {
     pub(super) links: Mutex<BTreeMap<u64, Arc<Link>>>,
     pub(super) next_link: AtomicU64,
     pub(super) listening: Listening,
+    pub(super) workers: Workers,
     reloads: Mutex<ConfigStatus>,
     pub(super) started: Instant,
     /// Ends every link.
@@ -86,6 +88,7 @@ impl Shared {
             links: Mutex::default(),
             next_link: AtomicU64::new(1),
             listening: Listening::new(sockets),
+            workers: Workers::start()?,
             reloads: Mutex::new(ConfigStatus { loaded_at_unix_s: unix_now_s(), last_error: None }),
             started: Instant::now(),
             stop: CancellationToken::new(),

@@ -12,7 +12,7 @@ use std::{
     future::poll_fn,
     io,
     net::Shutdown,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -26,6 +26,7 @@ use tokio::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
+    task::yield_now,
     time::timeout,
 };
 
@@ -167,8 +168,8 @@ impl<'s, 'p> Lane<'s, 'p> {
             };
             link.count_bytes(self.from, count as u64);
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        // Woken at once, it would have its next turn before what has happened meanwhile.
+        pin!(yield_now()).poll(cx).map(Ok)
     }
 
     /// Ready once nothing is left over.
@@ -233,6 +234,9 @@ impl<'s, 'p> Lane<'s, 'p> {
         ready!(Pin::new(&mut self.read).poll_read(cx, &mut buffer)).map_err(|error| (self.from, error))?;
         let is_large = buffer.remaining() <= SHARED_BYTES / 2;
         let bytes = buffer.filled();
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         self.large_reads = if is_large { self.large_reads.saturating_add(1) } else { 0 };
         let sent = match self.write.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,

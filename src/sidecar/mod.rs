@@ -1,5 +1,5 @@
-//! One running sidecar: the relay on the data runtime, the admin API and the metrics on a runtime of
-//! their own, so that neither can keep the other waiting.
+//! One running sidecar: links on the relay's own threads, the admin API and the metrics on another, so that
+//! neither can keep the other waiting.
 //!
 //! | module | holds |
 //! |---|---|
@@ -66,11 +66,11 @@ pub struct Start {
 /// An address that can't be listened on, a passed socket that no address is for, a state folder that
 /// can't be made, nothing to take over from.
 pub fn run(start: Start) -> Result<(), Failure> {
-    let data = runtime::Builder::new_multi_thread().thread_name("data").enable_all().build();
-    let data = data.map_err(|error| Failure::failed(format_args!("no runtime: {error}")))?;
-    let served = data.block_on(serve(start));
+    let main = runtime::Builder::new_current_thread().enable_all().build();
+    let main = main.map_err(|error| Failure::failed(format_args!("no runtime: {error}")))?;
+    let served = main.block_on(serve(start));
     // A handing-over that hangs, or a disk that does, is not waited for.
-    data.shutdown_timeout(END_TIME_MAX);
+    main.shutdown_timeout(END_TIME_MAX);
     served
 }
 
