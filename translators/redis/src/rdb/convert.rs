@@ -1,6 +1,6 @@
 //! Listpacks to what older releases load.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use super::{
     encoding::{Damage, put_integer, put_number, put_string},
@@ -18,12 +18,12 @@ pub fn convert(
 ) -> Result<(), Damage> {
     let list = Listpack::parse(blob)?;
     match kind {
-        Packed::Hash => put_hash(&list, 2, out),
-        Packed::HashWithTtls => put_hash(&list, 3, out),
-        Packed::Set => put_set(&list, out),
-        Packed::SortedSet => put_sorted_set(&list, out),
-        Packed::ListNode => put_node(&list, ziplist, out),
-    }
+        Packed::Hash | Packed::SortedSet => groups(&list, 2)?,
+        Packed::HashWithTtls => return put_hash(&list, out),
+        Packed::Set => return put_set(&list, out),
+        Packed::ListNode => 0,
+    };
+    put_ziplist(&list, kind == Packed::SortedSet, ziplist, out)
 }
 
 /// Whether a field of a hash in (field, value, TTL) triples has a TTL.
@@ -36,12 +36,12 @@ pub fn has_field_ttl(blob: &[u8]) -> Result<bool, Damage> {
     Ok(false)
 }
 
-/// HASH: count, (field, value)…; from groups of `width` entries that start with field and value.
-fn put_hash(list: &Listpack<'_>, width: usize, out: &mut BytesMut) -> Result<(), Damage> {
-    put_number(groups(list, width as u64)?, out);
+/// HASH: count, (field, value)…; from (field, value, TTL)….
+fn put_hash(list: &Listpack<'_>, out: &mut BytesMut) -> Result<(), Damage> {
+    put_number(groups(list, 3)?, out);
     for (place, entry) in list.entries().enumerate() {
         let entry = entry?;
-        if place % width < 2 {
+        if place % 3 < 2 {
             put_entry(entry, out);
         }
     }
@@ -57,24 +57,25 @@ fn put_set(list: &Listpack<'_>, out: &mut BytesMut) -> Result<(), Damage> {
     Ok(())
 }
 
-/// ZSET_2: count, (member, score as f64 LE)…
-fn put_sorted_set(list: &Listpack<'_>, out: &mut BytesMut) -> Result<(), Damage> {
-    put_number(groups(list, 2)?, out);
-    for (place, entry) in list.entries().enumerate() {
-        let entry = entry?;
-        if place % 2 == 0 { put_entry(entry, out) } else { out.put_f64_le(score(entry)?) }
-    }
-    Ok(())
-}
-
-/// The same elements as a ziplist, in a string.
-fn put_node(list: &Listpack<'_>, ziplist: &mut ziplist::Writer, out: &mut BytesMut) -> Result<(), Damage> {
+/// The same elements as a ziplist, in a string; of a sorted set every other one is a score.
+fn put_ziplist(
+    list: &Listpack<'_>,
+    scored: bool,
+    ziplist: &mut ziplist::Writer,
+    out: &mut BytesMut,
+) -> Result<(), Damage> {
     ziplist.start();
+    let mut is_score = false;
     for entry in list.entries() {
-        match entry? {
+        let entry = entry?;
+        if is_score {
+            check_score(entry)?;
+        }
+        match entry {
             Entry::Integer(value) => ziplist.push_integer(value),
             Entry::Text(text) => ziplist.push_text(text)?,
         }
+        is_score = scored && !is_score;
     }
     put_string(ziplist.finish()?, out);
     ziplist.shrink(KEPT_BYTES_MAX);
@@ -96,13 +97,18 @@ fn put_entry(entry: Entry<'_>, out: &mut BytesMut) {
     }
 }
 
-/// The double nearest to the decimal text, as `strtod` reads it.
-fn score(entry: Entry<'_>) -> Result<f64, Damage> {
-    let parsed = match entry {
-        Entry::Integer(value) => Some(value as f64),
-        Entry::Text(text) => std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()),
-    };
-    parsed.filter(|score: &f64| !score.is_nan()).ok_or(Damage("score is not a number"))
+/// Older releases read a text score with `strtod`, from a buffer of this size with a zero at its end.
+const SCORE_BUFFER_BYTES: usize = 128;
+
+fn check_score(entry: Entry<'_>) -> Result<(), Damage> {
+    let Entry::Text(text) = entry else { return Ok(()) };
+    let text = std::str::from_utf8(text).ok().filter(|text| text.len() < SCORE_BUFFER_BYTES);
+    let is_number = |score: f64| !score.is_nan();
+    if text.and_then(|text| text.parse().ok()).is_some_and(is_number) {
+        Ok(())
+    } else {
+        Err(Damage("score is not a number"))
+    }
 }
 
 #[cfg(test)]
@@ -117,10 +123,18 @@ mod tests {
         convert(kind, &write(entries), &mut ziplist::Writer::default(), &mut out).map(|()| out)
     }
 
+    /// The elements of the ziplist that a listpack became.
+    fn repacked(kind: Packed, entries: &[Entry<'_>]) -> Vec<Vec<u8>> {
+        let out = converted(kind, entries).unwrap();
+        let (len, size) = super::super::encoding::number(&out).unwrap().unwrap();
+        assert_eq!(len as usize, out.len() - size);
+        read(&out[size..])
+    }
+
     #[test]
     fn hash() {
         let entries = [Entry::Text(b"f"), Entry::Integer(300), Entry::Integer(7), Entry::Text(b"")];
-        assert_eq!(&converted(Packed::Hash, &entries).unwrap()[..], b"\x02\x01f\xc1\x2c\x01\xc0\x07\x00");
+        assert_eq!(repacked(Packed::Hash, &entries), [&b"f"[..], b"300", b"7", b""]);
         assert_eq!(converted(Packed::Hash, &entries[..3]), Err(Damage("listpack: an incomplete group")));
     }
 
@@ -143,36 +157,32 @@ mod tests {
     }
 
     #[test]
-    fn sorted_set_scores_are_the_same_doubles() {
-        let cases: &[(Entry<'_>, f64)] = &[
-            (Entry::Integer(3), 3.0),
-            (Entry::Integer(9_007_199_254_740_993), 9_007_199_254_740_992.0),
-            (Entry::Text(b"0.1"), 0.1),
-            (Entry::Text(b"0.10000000000000001"), 0.1),
-            (Entry::Text(b"-0"), -0.0),
-            (Entry::Text(b"inf"), f64::INFINITY),
-            (Entry::Text(b"-inf"), f64::NEG_INFINITY),
-            (Entry::Text(b"1.7976931348623157e+308"), f64::MAX),
-            (Entry::Text(b"5e-324"), 5e-324),
-        ];
-        for (text, score) in cases {
-            let out = converted(Packed::SortedSet, &[Entry::Text(b"m"), *text]).unwrap();
-            assert_eq!(out[..3], *b"\x01\x01m");
-            assert_eq!(out[3..], score.to_le_bytes(), "{text:?}");
+    fn sorted_set_scores_are_the_same_texts() {
+        let scores = ["0.1", "0.10000000000000001", "-0", "inf", "-inf", "1.7976931348623157e+308", "5e-324"];
+        for score in scores {
+            let entries = [Entry::Text(b"m"), Entry::Text(score.as_bytes())];
+            assert_eq!(repacked(Packed::SortedSet, &entries), [b"m", score.as_bytes()]);
         }
-        for bad in [&b"nan"[..], b"", b"one", b"\xff"] {
+        for score in [3, 9_007_199_254_740_993] {
+            let entries = [Entry::Text(b"m"), Entry::Integer(score)];
+            assert_eq!(repacked(Packed::SortedSet, &entries), [b"m", score.to_string().as_bytes()]);
+        }
+        let long = format!("0.{}", "1".repeat(SCORE_BUFFER_BYTES));
+        for bad in [&b"nan"[..], b"", b"one", b"\xff", long.as_bytes()] {
             let entries = [Entry::Text(b"m"), Entry::Text(bad)];
             assert_eq!(converted(Packed::SortedSet, &entries), Err(Damage("score is not a number")));
         }
+        // What is no score need not be a number.
+        assert_eq!(
+            repacked(Packed::SortedSet, &[Entry::Text(b"nan"), Entry::Integer(1)]),
+            [&b"nan"[..], b"1"]
+        );
     }
 
     #[test]
     fn list_node() {
         let long = vec![b'x'; 300];
         let entries = [Entry::Text(&long), Entry::Integer(5), Entry::Text(b"a")];
-        let out = converted(Packed::ListNode, &entries).unwrap();
-        let (len, size) = super::super::encoding::number(&out).unwrap().unwrap();
-        assert_eq!(len as usize, out.len() - size);
-        assert_eq!(read(&out[size..]), [&long[..], b"5", b"a"]);
+        assert_eq!(repacked(Packed::ListNode, &entries), [&long[..], b"5", b"a"]);
     }
 }

@@ -114,13 +114,13 @@ pub enum Op {
 /// What a listpack holds, which tells its older form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packed {
-    /// field, value, … → the body of a HASH
+    /// field, value, … → a ziplist: a store loads it as it is, and a HASH field by field
     Hash,
     /// field, value, TTL, … → the body of a HASH, without the TTLs
     HashWithTtls,
     /// member, … → the body of a SET
     Set,
-    /// member, score, … → the body of a ZSET_2
+    /// member, score, … → a ziplist
     SortedSet,
     /// element, … → a ziplist
     ListNode,
@@ -207,8 +207,8 @@ pub const ITEMS: &[Item] = &[
     value(13, "HASH_ZIPLIST", first(), LOST, &[text(Meaning::None)]),
     value(14, "LIST_QUICKLIST", first(), LOST, &[repeat(&[text(Meaning::None)])]),
     value(15, "STREAM_LISTPACKS", first(), LOST, STREAM),
-    value(16, "HASH_LISTPACK", common(7, 0), Older::As(&[4]), &[always(Op::Packed(Packed::Hash))]),
-    value(17, "ZSET_LISTPACK", common(7, 0), Older::As(&[5]), &[always(Op::Packed(Packed::SortedSet))]),
+    value(16, "HASH_LISTPACK", common(7, 0), Older::As(&[13]), &[always(Op::Packed(Packed::Hash))]),
+    value(17, "ZSET_LISTPACK", common(7, 0), Older::As(&[12]), &[always(Op::Packed(Packed::SortedSet))]),
     value(18, "LIST_QUICKLIST_2", common(7, 0), Older::As(&[14]), &[repeat(&[always(Op::Node)])]),
     value(19, "STREAM_LISTPACKS_2", common(7, 0), Older::As(&[15]), STREAM_2),
     value(20, "SET_LISTPACK", common(7, 2), Older::As(&[2]), &[always(Op::Packed(Packed::Set))]),

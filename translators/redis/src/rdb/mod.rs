@@ -4,8 +4,8 @@
 //!
 //! | type or opcode | loaded from | becomes for others |
 //! |---|---|---|
-//! | 16 HASH_LISTPACK | 7.0 | 4 HASH |
-//! | 17 ZSET_LISTPACK | 7.0 | 5 ZSET_2 |
+//! | 16 HASH_LISTPACK | 7.0 | 13 HASH_ZIPLIST |
+//! | 17 ZSET_LISTPACK | 7.0 | 12 ZSET_ZIPLIST |
 //! | 18 LIST_QUICKLIST_2 | 7.0 | 14 LIST_QUICKLIST, node by node |
 //! | 19 STREAM_LISTPACKS_2 | 7.0 | 15 STREAM_LISTPACKS (loss `stream-counters`, where they say something) |
 //! | 20 SET_LISTPACK | 7.2 | 2 SET |

@@ -43,7 +43,7 @@ fn redis_7_2() {
         key(ACTIVE, "x:grp", 0),
         key(ACTIVE, "x:nack", 0),
     ];
-    pinned(REDIS_7_2, 9, &to_9, 472_496, 0x3d5a_c854_3621_6382);
+    pinned(REDIS_7_2, 9, &to_9, 472_565, 0x52d4_db72_e62a_5b54);
     pinned(REDIS_7_2, 10, &streams, 245_626, 0x6222_b48b_206c_271e);
     let same = pinned(REDIS_7_2, 11, &[], 245_668, 0xa3f0_31e5_2490_10b7);
     assert!(same.out == REDIS_7_2);
@@ -65,7 +65,7 @@ fn redis_7_4() {
         ],
     ]
     .concat();
-    pinned(REDIS_7_4, 9, &to_9, 472_496, 0x9ece_2231_312b_d116);
+    pinned(REDIS_7_4, 9, &to_9, 472_551, 0xcb0c_1401_b4db_5449);
     pinned(REDIS_7_4, 10, &[&ttls[..], &streams].concat(), 245_589, 0x448a_13c5_4f6d_6e1d);
     pinned(REDIS_7_4, 11, &ttls, 245_631, 0x9cae_5f01_c81d_4017);
     let same = pinned(REDIS_7_4, 12, &[], 247_171, 0x2a8d_3a22_e240_fac7);
@@ -77,7 +77,7 @@ fn redis_8_0() {
     let ttls = [key(TTLS, "ttls:packed", 3), key(TTLS, "ttls:table", 3), key(VECTORS, "vectors", 3)];
     let to_9 =
         [&[LIBRARY.to_owned(), key(COUNTERS, "stream", 0), key(ACTIVE, "stream", 0)], &ttls[..]].concat();
-    pinned(SMALL, 9, &to_9, 71_121, 0x9df5_739a_cfcd_240a);
+    pinned(SMALL, 9, &to_9, 71_139, 0x3c7d_8cb0_e098_7eb2);
     pinned(SMALL, 10, &[&[key(ACTIVE, "stream", 0)], &ttls[..]].concat(), 1851, 0xbf7b_117a_9342_ae5b);
     pinned(SMALL, 11, &ttls, 1875, 0x6080_9e64_ba12_ad3f);
     pinned(SMALL, 12, &ttls[2..], 1932, 0x3831_231e_c638_4e31);

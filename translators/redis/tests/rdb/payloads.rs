@@ -51,13 +51,14 @@ fn a_value_that_both_know_gets_the_older_version() {
 
 #[test]
 fn older_forms() {
-    let long = [&b"\x40\x64"[..], &b"ab".repeat(50)].concat();
-    let hash = [b"\x04\x03\x01f\x01v\x01n\xc0\x07\x04long", &long[..]].concat();
+    let long = [&b"\x02\x04long\x06\x40\x64"[..], &b"ab".repeat(50)].concat();
+    let fields = [b"\0\x01f\x03\x01v\x03\x01n\x03\xf8", &long[..]].concat();
+    let hash = [&b"\x0d\x40\x83"[..], b"\x83\0\0\0\x1b\0\0\0\x06\0", &fields, b"\xff"].concat();
     assert_eq!(rewritten(HASH, 9), (payload(9, &hash), vec![]));
     assert_eq!(rewritten(SET, 10), (payload(10, b"\x02\x02\x01a\xc0\x01"), vec![]));
-    let scores = [(b'c', f64::NEG_INFINITY), (b'd', 0.1), (b'a', 1.5), (b'b', 3.0)];
-    let members = scores.map(|(member, score)| [&[1, member], &score.to_le_bytes()[..]].concat()).concat();
-    assert_eq!(rewritten(ZSET, 9), (payload(9, &[b"\x05\x04", &members[..]].concat()), vec![]));
+    let members = b"\0\x01c\x03\x04-inf\x06\x01d\x03\x030.1\x05\x01a\x03\x031.5\x05\x01b\x03\xf4";
+    let zset = [&b"\x0c\x29"[..], b"\x29\0\0\0\x26\0\0\0\x08\0", members, b"\xff"].concat();
+    assert_eq!(rewritten(ZSET, 9), (payload(9, &zset), vec![]));
 }
 
 #[test]
