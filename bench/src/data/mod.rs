@@ -4,12 +4,14 @@ mod core;
 mod newer;
 mod streams;
 mod strings;
+mod typical;
 mod writer;
 
 use anyhow::Result;
 use redis::Connection;
 
 pub use newer::{LIBRARY, Newer, fill_newer};
+pub use typical::fill_typical;
 
 /// Databases that [`fill_core`] writes to.
 pub const DATABASES: [u64; 3] = [0, 3, 9];

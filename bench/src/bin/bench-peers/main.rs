@@ -85,7 +85,7 @@ struct Size {
     requests: u64,
     connections: u64,
     idle_links: u64,
-    data_scale: u32,
+    data_keys: u32,
     stream_commands: u64,
 }
 
@@ -138,7 +138,7 @@ impl Arguments {
                 requests: 10_000,
                 connections: 400,
                 idle_links: idle_links_max.min(1000),
-                data_scale: 2,
+                data_keys: 10_000,
                 stream_commands: 500_000,
             };
         }
@@ -148,7 +148,7 @@ impl Arguments {
             requests: 100_000,
             connections: 3000,
             idle_links: idle_links_max.min(IDLE_LINKS),
-            data_scale: 12,
+            data_keys: 150_000,
             stream_commands: 4_000_000,
         }
     }
@@ -184,7 +184,7 @@ impl<'a> Bench<'a> {
         let start = |rival| Proxy::start(rival, targets, size.links_max(), &segue, &programs);
         let proxies = Rival::ALL.into_iter().map(start).collect::<Result<_>>()?;
         let syncs = arguments.wants(Measure::Rdb) || arguments.wants(Measure::Sync);
-        let translated = syncs.then(|| translated::Translated::start(&segue, size.data_scale)).transpose()?;
+        let translated = syncs.then(|| translated::Translated::start(&segue, size.data_keys)).transpose()?;
         let stream = arguments.wants(Measure::Stream).then(|| stream::Stream::start(&segue)).transpose()?;
         let tools = Programs::of_store(&kind);
         Ok(Self {

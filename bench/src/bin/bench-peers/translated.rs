@@ -30,13 +30,13 @@ pub struct Translated {
 }
 
 impl Translated {
-    /// `scale` is that of `data::fill_core`.
-    pub fn start(segue: &Path, scale: u32) -> Result<Self> {
+    /// `keys` is that of `data::fill_typical`.
+    pub fn start(segue: &Path, keys: u32) -> Result<Self> {
         let options = || Options::new().arguments(&DISKLESS);
         let master = Server::start(&Store::want("redis-8.0")?, options())?;
         let newer = Server::start(&Store::want("redis-8.0")?, options())?;
         let older = Server::start(&Store::want("redis-6.0")?, options())?;
-        data::fill_core(&mut master.client()?, scale)?;
+        data::fill_typical(&mut master.client()?, keys)?;
         let [link_port, admin, metrics] = port::free_ports()?;
         let config = format!(
             r#"
