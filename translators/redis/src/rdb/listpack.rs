@@ -66,6 +66,7 @@ pub struct Entries<'a> {
 impl<'a> Iterator for Entries<'a> {
     type Item = Result<Entry<'a>, Damage>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return self
@@ -100,13 +101,20 @@ impl<'a> Iterator for Entries<'a> {
 }
 
 /// The entry at the front and the size of its encoding and data.
+#[inline]
 fn entry(bytes: &[u8]) -> Result<(Entry<'_>, usize), Damage> {
     let (&first, rest) = bytes.split_first().ok_or(SHORT)?;
+    match first {
+        0..=0x7f => Ok((Entry::Integer(i64::from(first)), 1)),
+        0x80..=0xbf => text(rest, 0, usize::from(first & 0x3f)),
+        _ => longer_entry(first, rest),
+    }
+}
+
+fn longer_entry(first: u8, rest: &[u8]) -> Result<(Entry<'_>, usize), Damage> {
     let low = || rest.first().map(|&low| usize::from(low)).ok_or(SHORT);
     let bits = |mask: u8| usize::from(first & mask);
     match first {
-        0..=0x7f => Ok((Entry::Integer(i64::from(first)), 1)),
-        0x80..=0xbf => text(rest, 0, bits(0x3f)),
         0xc0..=0xdf => {
             let unsigned = i64::from(first & 0x1f) << 8 | low()? as i64;
             Ok((Entry::Integer(if unsigned < 1 << 12 { unsigned } else { unsigned - (1 << 13) }), 2))
@@ -127,17 +135,19 @@ fn entry(bytes: &[u8]) -> Result<(Entry<'_>, usize), Damage> {
             rest.first_chunk().map(|le| (Entry::Integer(i64::from(i32::from_le_bytes(*le))), 5)).ok_or(SHORT)
         }
         0xf4 => rest.first_chunk().map(|le| (Entry::Integer(i64::from_le_bytes(*le)), 9)).ok_or(SHORT),
-        0xf5..=0xff => Err(Damage("listpack: bad encoding")),
+        _ => Err(Damage("listpack: bad encoding")),
     }
 }
 
 /// A text of `len` bytes, `skip` bytes of length behind the encoding byte.
+#[inline]
 fn text(rest: &[u8], skip: usize, len: usize) -> Result<(Entry<'_>, usize), Damage> {
     let end = skip.checked_add(len).ok_or(SHORT)?;
     Ok((Entry::Text(rest.get(skip..end).ok_or(SHORT)?), 1 + end))
 }
 
 /// The backward length holds 7 bits a byte.
+#[inline]
 const fn back_length_size(size: usize) -> usize {
     match size {
         0..0x80 => 1,

@@ -105,7 +105,7 @@ pub fn decode_whole(packed: &[u8], len: usize, out: &mut Vec<u8>) -> Option<()> 
     if len / COPY_BYTES_MAX > packed.len() {
         return None;
     }
-    out.clear();
+    // What it held before is written over, or there is no result.
     out.resize(len, 0);
     let (mut from, mut to) = (0, 0);
     while let Some(&control) = packed.get(from) {

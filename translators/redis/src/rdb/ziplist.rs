@@ -16,10 +16,17 @@ const HEAD_BYTES: usize = 10;
 pub const END: u8 = 0xff;
 const TOO_LARGE: Damage = Damage("ziplist: larger than 4 GiB");
 
+/// The largest frame of an entry: the length of the one before, and the encoding or an integer.
+const FRAME_BYTES_MAX: usize = 5 + 9;
+/// Texts below this length have the shortest encoding.
+const SHORT_BYTES: usize = 64;
+
 /// Builds one ziplist after the other in the same memory.
 #[derive(Debug, Default)]
 pub struct Writer {
+    /// The ziplist so far is the first `len` of them.
     bytes: Vec<u8>,
+    len: usize,
     /// Where the last entry starts.
     last: usize,
     count: u64,
@@ -27,64 +34,129 @@ pub struct Writer {
 
 impl Writer {
     pub fn start(&mut self) {
-        self.bytes.clear();
-        self.bytes.extend_from_slice(&[0; HEAD_BYTES]);
-        (self.last, self.count) = (HEAD_BYTES, 0);
+        (self.len, self.last, self.count) = (HEAD_BYTES, HEAD_BYTES, 0);
     }
 
+    #[inline]
     pub fn push_text(&mut self, text: &[u8]) -> Result<(), Damage> {
-        self.start_entry();
-        let (head, size) = text_head(text.len() as u64)?;
-        self.bytes.extend_from_slice(head.get(..size).unwrap_or_default());
-        self.bytes.extend_from_slice(text);
+        let (len, before) = (text.len(), self.len - self.last);
+        let room = self.room(len);
+        match room.first_chunk_mut::<{ 2 + SHORT_BYTES }>() {
+            Some([before_byte, head, target @ ..]) if len < SHORT_BYTES && before < 254 => {
+                (*before_byte, *head) = (before as u8, len as u8);
+                copy_short(text, target);
+                self.end_entry(2 + len);
+                Ok(())
+            }
+            _ => self.push_long_text(text),
+        }
+    }
+
+    fn push_long_text(&mut self, text: &[u8]) -> Result<(), Damage> {
+        let (head, head_bytes) = text_head(text.len() as u64)?;
+        let size = self.frame(head.get(..head_bytes).unwrap_or_default());
+        if let Some(target) = self.room(text.len()).get_mut(size..size + text.len()) {
+            target.copy_from_slice(text);
+        }
+        self.end_entry(size + text.len());
         Ok(())
     }
 
     pub fn push_integer(&mut self, value: i64) {
-        self.start_entry();
-        let le = value.to_le_bytes();
-        let (encoding, size) = match value {
-            0..=12 => (0xf1 + le[0], 0),
+        let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
+        let (encoding, data_bytes) = match value {
+            0..=12 => (0xf1 + a, 0),
             -0x80..=0x7f => (0xfe, 1),
             -0x8000..=0x7fff => (0xc0, 2),
             -0x80_0000..=0x7f_ffff => (0xf0, 3),
             -0x8000_0000..=0x7fff_ffff => (0xd0, 4),
             _ => (0xe0, 8),
         };
-        self.bytes.push(encoding);
-        self.bytes.extend_from_slice(le.get(..size).unwrap_or_default());
+        let encoded = [encoding, a, b, c, d, e, f, g, h];
+        let size = self.frame(encoded.get(..1 + data_bytes).unwrap_or_default());
+        self.end_entry(size);
     }
 
     /// The ziplist.
     pub fn finish(&mut self) -> Result<&[u8], Damage> {
-        self.bytes.push(END);
-        let total = u32::try_from(self.bytes.len()).map_err(|_| TOO_LARGE)?;
+        if let Some(end) = self.room(1).first_mut() {
+            *end = END;
+        }
+        let bytes = self.bytes.get_mut(..=self.len).unwrap_or_default();
+        let total = u32::try_from(bytes.len()).map_err(|_| TOO_LARGE)?;
         let last = u32::try_from(self.last).map_err(|_| TOO_LARGE)?;
         let count = u16::try_from(self.count).unwrap_or(u16::MAX);
-        if let Some(head) = self.bytes.first_chunk_mut() {
+        if let Some(head) = bytes.first_chunk_mut() {
             *head = list_head(total, last, count);
         }
-        Ok(&self.bytes)
+        Ok(bytes)
     }
 
     /// Gives memory back that is over `bytes_max`.
     pub fn shrink(&mut self, bytes_max: usize) {
-        self.bytes.clear();
+        self.bytes.truncate(bytes_max);
         self.bytes.shrink_to(bytes_max);
     }
 
-    fn start_entry(&mut self) {
-        let before = if self.count == 0 { 0 } else { self.bytes.len() - self.last };
-        self.last = self.bytes.len();
+    /// Where the next entry goes: room for `text_bytes` and all that may stand before them.
+    #[inline]
+    fn room(&mut self, text_bytes: usize) -> &mut [u8] {
+        let wanted = self.len + FRAME_BYTES_MAX.max(2 + SHORT_BYTES) + text_bytes;
+        if self.bytes.len() < wanted {
+            self.bytes.resize(wanted.max(2 * self.bytes.len()), 0);
+        }
+        self.bytes.get_mut(self.len..).unwrap_or_default()
+    }
+
+    /// Writes what stands before an entry's text; its size.
+    fn frame(&mut self, encoding: &[u8]) -> usize {
+        let before = self.len - self.last;
+        let ([a, b, c, d], before_bytes) = match u8::try_from(before) {
+            Ok(small) if small < 254 => ([small, 0, 0, 0], 1),
+            // Over 4 GiB the total is too, and `finish` says so.
+            _ => (u32::try_from(before).unwrap_or(u32::MAX).to_le_bytes(), 5),
+        };
+        let before = if before_bytes == 1 { [a, 0, 0, 0, 0] } else { [254, a, b, c, d] };
+        let size = before_bytes + encoding.len();
+        let room = self.room(0);
+        if let Some(target) = room.first_chunk_mut() {
+            *target = before;
+        }
+        if let Some(target) = room.get_mut(before_bytes..size) {
+            target.copy_from_slice(encoding);
+        }
+        size
+    }
+
+    #[inline]
+    fn end_entry(&mut self, size: usize) {
+        self.last = self.len;
+        self.len += size;
         self.count += 1;
-        match u8::try_from(before) {
-            Ok(small) if small < 254 => self.bytes.push(small),
-            _ => {
-                self.bytes.push(254);
-                // Over 4 GiB the total is too, and `finish` says so.
-                self.bytes.extend_from_slice(&u32::try_from(before).unwrap_or(u32::MAX).to_le_bytes());
+    }
+}
+
+/// Copies below [`SHORT_BYTES`] bytes in a few moves of a fixed size, two of which may overlap.
+#[inline]
+fn copy_short(text: &[u8], target: &mut [u8; SHORT_BYTES]) {
+    fn ends<const N: usize>(text: &[u8], target: &mut [u8; SHORT_BYTES]) {
+        if let (Some(front), Some(back)) = (text.first_chunk::<N>(), text.last_chunk::<N>())
+            && let Some(target) = target.get_mut(..text.len())
+        {
+            if let Some(target) = target.first_chunk_mut() {
+                *target = *front;
+            }
+            if let Some(target) = target.last_chunk_mut() {
+                *target = *back;
             }
         }
+    }
+    match text.len() {
+        32.. => ends::<32>(text, target),
+        16.. => ends::<16>(text, target),
+        8.. => ends::<8>(text, target),
+        4.. => ends::<4>(text, target),
+        _ => text.iter().zip(target).for_each(|(from, to)| *to = *from),
     }
 }
 
