@@ -148,7 +148,7 @@ impl Arguments {
             requests: 100_000,
             connections: 3000,
             idle_links: idle_links_max.min(IDLE_LINKS),
-            data_keys: 150_000,
+            data_keys: 300_000,
             stream_commands: 4_000_000,
         }
     }
