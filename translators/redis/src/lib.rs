@@ -8,6 +8,7 @@
 //! | `session` | one link: the phases from handshake to stream |
 //! | `handshake` | what a replica says before its `PSYNC`, and the decision it leads to |
 //! | `snapshot` | the snapshot's envelope on the wire |
+//! | [`aof`] | append-only files, rewritten as a stream |
 //! | [`rdb`] | the snapshot itself, rewritten as a stream |
 //! | `stream` | the command stream: rewritten, padded, accounted |
 //! | [`rules`] | which command forms another release does not understand, and what says the same |
@@ -18,6 +19,7 @@
 //! Formats: the Redis serialization protocol, `replication.c` and `rdb.c` of the releases from Redis 5.0 on, and
 //! what their servers were seen to send.
 
+pub mod aof;
 mod fuzz;
 mod handshake;
 mod offsets;

@@ -10,6 +10,9 @@ use segue_wire::FaultKind;
 /// A command's arguments, its name first.
 pub type Command = Vec<Bytes>;
 
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+
 /// `*` or `$`, a sign, 19 digits and `\r\n` fit well.
 const LINE_BYTES_MAX: usize = 32;
 /// No command of any release has a name as long as this.
@@ -154,6 +157,21 @@ pub fn write<A: AsRef<[u8]>>(out: &mut BytesMut, command: &[A]) {
         write_number(out, b'$', argument.len());
         out.put_slice(argument);
         out.put_slice(b"\r\n");
+    }
+}
+
+/// Appends what is said for one command. Two for one: the readers of who hears them see both or none, and
+/// so does who stops in between.
+pub fn write_together(out: &mut BytesMut, commands: &[Command], in_transaction: bool) {
+    let wrap = commands.len() > 1 && !in_transaction;
+    if wrap {
+        out.put_slice(MULTI);
+    }
+    for command in commands {
+        write(out, command);
+    }
+    if wrap {
+        out.put_slice(EXEC);
     }
 }
 

@@ -12,8 +12,6 @@ use crate::{
 
 const REPLICA: Side = Side::Dialer;
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
-const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
-const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
 /// Rewrites the stream and keeps account of the offsets.
 ///
@@ -168,17 +166,7 @@ impl Stream {
             out.note(Note::Translated(rule));
         }
         let mut older = BytesMut::new();
-        // Two for one: the replica's readers see both or none, and so does a partial resync.
-        let wrap = commands.len() > 1 && !self.in_transaction;
-        if wrap {
-            older.put_slice(MULTI);
-        }
-        for command in &commands {
-            resp::write(&mut older, command);
-        }
-        if wrap {
-            older.put_slice(EXEC);
-        }
+        resp::write_together(&mut older, &commands, self.in_transaction);
         self.say(raw.len(), &older, out);
         Ok(())
     }
