@@ -1,6 +1,7 @@
 //! Real stores running on loopback.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::{fs::chown, process::CommandExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -29,6 +30,8 @@ pub struct Options {
     pub port: Option<u16>,
     /// A file to start from: it is copied into the data folder as `dump.rdb`.
     pub snapshot: Option<PathBuf>,
+    /// An AOF to start from, a file or a folder: it is copied into the data folder, and appended to.
+    pub aof: Option<PathBuf>,
     /// The number of a user to run as; otherwise the caller's own. Only root may.
     pub user: Option<u32>,
 }
@@ -68,6 +71,9 @@ impl Server {
         if let Some(snapshot) = &options.snapshot {
             fs::copy(snapshot, folder.path().join("dump.rdb"))
                 .with_context(|| format!("cannot copy {}", snapshot.display()))?;
+        }
+        if let Some(aof) = &options.aof {
+            copy_aof(aof, folder.path()).with_context(|| format!("cannot copy {}", aof.display()))?;
         }
         if options.user.is_some() {
             chown(folder.path(), options.user, None)?;
@@ -221,6 +227,7 @@ fn launch(store: &Store, options: &Options, folder: &Path, port: u16) -> Result<
     }
     command
         .args(lab_arguments(store, folder, port))
+        .args(options.aof.is_some().then_some(["--appendonly", "yes"]).into_iter().flatten())
         .args(&options.arguments)
         .stdin(Stdio::null())
         .stderr(output.try_clone()?)
@@ -249,6 +256,20 @@ fn is_ready(connection: &mut Connection) -> bool {
         Ok(_) => true,
         Err(error) => error.code().is_some_and(|code| code != "LOADING"),
     }
+}
+
+/// To where a store with its default settings looks for it.
+fn copy_aof(aof: &Path, folder: &Path) -> io::Result<()> {
+    if aof.is_file() {
+        return fs::copy(aof, folder.join("appendonly.aof")).map(drop);
+    }
+    let folder = folder.join("appendonlydir");
+    fs::create_dir(&folder)?;
+    for file in fs::read_dir(aof)? {
+        let file = file?;
+        fs::copy(file.path(), folder.join(file.file_name()))?;
+    }
+    Ok(())
 }
 
 fn lab_arguments(store: &Store, folder: &Path, port: u16) -> Vec<String> {

@@ -6,7 +6,7 @@
 //! | [`check`] | `segue check` |
 //! | [`status`], [`losses`], [`translate`] | commands that ask a running sidecar |
 //! | [`intercept`] | `segue intercept`: the kernel's rules |
-//! | [`convert`] | `segue convert`: the snapshot translator on a file |
+//! | [`convert`] | `segue convert`: the translator on an RDB file or an AOF |
 //! | `client` | HTTP to the admin API |
 //! | `show` | status and losses as text for a person; `table`, `advice`: parts of it |
 //!
@@ -71,7 +71,7 @@ pub enum Command {
     Translate(TranslateArgs),
     /// Show, install, verify or remove the kernel's rules of interception.
     Intercept(intercept::InterceptArgs),
-    /// Rewrite an RDB file so that an older release loads it.
+    /// Rewrite an RDB file or an AOF so that an older release loads it.
     Convert(ConvertArgs),
 }
 
@@ -159,19 +159,25 @@ Examples:
   segue convert --to redis-6.0 dump.rdb old.rdb       OUT appears only when it is whole
   segue convert --to redis-6.0 dump.rdb dump.rdb      in place, by rename
   ssh db2 cat dump.rdb | segue convert --to redis-7.0 --loss degrade - old.rdb
+  segue convert --from redis-8.0 --to redis-6.2 appendonlydir appendonly.aof
+  segue convert --from redis-8.0 --to redis-7.0 appendonlydir older/appendonlydir
 
-With `-` as OUT, the bytes are good only if the exit code is 0.")]
+Stop the store first: an AOF that grows is read up to where it ends now. An AOF folder is never replaced and
+never changed: OUT must be a new one. With `-` as OUT, the bytes are good only if the exit code is 0.")]
 pub struct ConvertArgs {
     /// The release that must load the result.
     #[arg(long, value_name = "RELEASE")]
     pub to: Release,
-    /// What to do with content that RELEASE cannot represent.
+    /// The release that wrote IN; an AOF does not say it.
+    #[arg(long, value_name = "RELEASE")]
+    pub from: Option<Release>,
+    /// What to do with content that the release of --to cannot represent.
     #[arg(long, default_value = "refuse")]
     pub loss: LossChoice,
-    /// The RDB file to read, or `-`.
+    /// The RDB file, AOF or AOF folder (appendonlydir) to read, or `-`.
     #[arg(value_name = "IN")]
     pub input: PathBuf,
-    /// The RDB file to write, or `-`.
+    /// The file or folder to write, or `-`.
     #[arg(value_name = "OUT")]
     pub output: PathBuf,
 }

@@ -3,6 +3,7 @@
 //! Stores are fetched into `target/stores` (`cargo verify` does it beforehand); one that can't be had is
 //! a failure. Run one test alone with `cargo test --test matrix <name>`.
 
+mod aof;
 mod cluster;
 mod convert;
 mod feeds;

@@ -6,12 +6,14 @@
 //!   bin/redis-server     wrappers that run the programs on the libraries beside them
 //!   bin/redis-cli        where the source has one
 //!   bin/redis-check-rdb
+//!   bin/redis-check-aof  made when it is first asked for
 //!   root/                what was unpacked: usr/bin, and the libraries of the suite
 //! ```
 //!
 //! A folder is built elsewhere, tried, and only then moved to its place in one step; it may be moved again.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -47,6 +49,24 @@ impl Store {
         folder.join("VERSION").is_file().then(|| Self::in_folder(folder, family, version))
     }
 
+    /// Its checker of append-only files.
+    ///
+    /// # Errors
+    /// The store's folder can't be written to.
+    pub fn check_aof(&self) -> Result<PathBuf> {
+        let name = format!("{}-check-aof", self.family);
+        let wrapper = self.folder.join("bin").join(&name);
+        if !wrapper.exists() {
+            let root = self.folder.join("root");
+            call_server_by(&root, self.family, &name)?;
+            // Other tests may be about to do the same.
+            let made = tempfile::NamedTempFile::new_in(&self.folder)?.into_temp_path();
+            write_wrapper(&made, &root, loader(&root).as_deref(), &name)?;
+            made.persist(&wrapper)?;
+        }
+        Ok(wrapper)
+    }
+
     fn in_folder(folder: PathBuf, family: Family, version: Version) -> Self {
         let program = |kind: &str| folder.join("bin").join(format!("{family}-{kind}"));
         let cli = Some(program("cli")).filter(|cli| cli.exists());
@@ -69,20 +89,14 @@ pub fn settle(stores: &Path, built: &Path, family: Family, source: &str) -> Resu
     if !programs.join(format!("{family}-server")).exists() {
         bail!("{source} holds no {family}-server");
     }
-    // The server is its own RDB checker when it is called by that name.
-    let check_rdb = programs.join(format!("{family}-check-rdb"));
-    if !check_rdb.exists() {
-        symlink(format!("{family}-server"), &check_rdb)?;
-    }
+    call_server_by(&root, family, &format!("{family}-check-rdb"))?;
     fs::create_dir_all(built.join("bin"))?;
     for kind in ["server", "cli", "check-rdb"] {
         let name = format!("{family}-{kind}");
         if !programs.join(&name).exists() {
             continue;
         }
-        let wrapper = built.join("bin").join(&name);
-        fs::write(&wrapper, wrapper_script(&root, loader.as_deref(), &name))?;
-        fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?;
+        write_wrapper(&built.join("bin").join(&name), &root, loader.as_deref(), &name)?;
     }
     let version = try_server(&built.join("bin").join(format!("{family}-server")), source)?;
     let cli = built.join("bin").join(format!("{family}-cli"));
@@ -129,6 +143,19 @@ fn loader(root: &Path) -> Option<String> {
         .into_iter()
         .map(|folder| format!("{folder}/ld-linux-x86-64.so.2"))
         .find(|path| root.join(path).is_file())
+}
+
+/// The server is its own checker when it is called by a checker's name.
+fn call_server_by(root: &Path, family: Family, name: &str) -> Result<()> {
+    match symlink(format!("{family}-server"), root.join("usr/bin").join(name)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn write_wrapper(wrapper: &Path, root: &Path, loader: Option<&str>, program: &str) -> Result<()> {
+    fs::write(wrapper, wrapper_script(root, loader, program))?;
+    Ok(fs::set_permissions(wrapper, fs::Permissions::from_mode(0o755))?)
 }
 
 fn wrapper_script(root: &Path, loader: Option<&str>, program: &str) -> String {

@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 use super::*;
 use crate::cli::LossChoice;
@@ -12,6 +12,8 @@ const FUNCTION: &[u8] = b"\xf5\x10#!lua name=mylib";
 /// Opcode 255 and a checksum of 0, which stands for none.
 const TAIL: &[u8] = b"\xff\0\0\0\0\0\0\0\0";
 
+mod folder;
+
 struct Case {
     folder: tempfile::TempDir,
     args: ConvertArgs,
@@ -22,7 +24,8 @@ impl Case {
         let folder = tempfile::tempdir().unwrap();
         let (input_path, output) = (folder.path().join("in.rdb"), folder.path().join("out.rdb"));
         fs::write(&input_path, input.concat()).unwrap();
-        let args = ConvertArgs { to: "redis-6.0".parse().unwrap(), loss, input: input_path, output };
+        let to = "redis-6.0".parse().unwrap();
+        let args = ConvertArgs { to, from: None, loss, input: input_path, output };
         Self { folder, args }
     }
 
@@ -125,7 +128,10 @@ async fn a_damaged_file_is_said_with_its_place() {
 
     let longer = Case::new(&[HEAD, STRING, TAIL, b"*1\r\n"], LossChoice::Refuse);
     let message = run(&longer.args).await.unwrap_err().message;
-    assert!(message.starts_with("segue: IN at byte 25: more bytes follow the snapshot's end"), "{message}");
+    assert!(
+        message.starts_with("segue: IN at byte 25: malformed RDB file: commands, as in an AOF"),
+        "{message}"
+    );
 
     let empty = Case::new(&[], LossChoice::Refuse);
     assert!(run(&empty.args).await.is_err());
