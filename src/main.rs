@@ -5,7 +5,7 @@ use std::{env, io, io::IsTerminal, process::ExitCode};
 use clap::Parser;
 use listenfd::ListenFd;
 use segue::{
-    cli::{self, Cli, Command, Failure, RunArgs},
+    cli::{self, Cli, Command, Exit, Failure, RunArgs, VerdictsArgs},
     config::{Config, KnownProtocol, Log, LogFormat},
     net::inherit,
     registry,
@@ -33,7 +33,16 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Translate(args) => wait(cli::translate::run(&args, env::var("USER").ok())),
         Command::Intercept(args) => cli::intercept::run(&args, &known),
         Command::Convert(args) => wait(cli::convert::run(&args)),
+        Command::Verdicts(args) => verdicts(&args),
     }
+}
+
+fn verdicts(args: &VerdictsArgs) -> Result<(), Failure> {
+    let Some(protocol) = registry::protocol(&args.protocol) else {
+        let message = format!("segue: {} is no protocol that segue knows", args.protocol);
+        return Err(Failure { exit: Exit::Usage, message });
+    };
+    cli::verdicts::run(args, &*protocol)
 }
 
 fn run(args: RunArgs, known: &[KnownProtocol<'_>]) -> Result<(), Failure> {

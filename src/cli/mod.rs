@@ -7,6 +7,7 @@
 //! | [`status`], [`losses`], [`translate`] | commands that ask a running sidecar |
 //! | [`intercept`] | `segue intercept`: the kernel's rules |
 //! | [`convert`] | `segue convert`: the translator on an RDB file or an AOF |
+//! | [`verdicts`] | `segue verdicts`: what lies between releases |
 //! | `client` | HTTP to the admin API |
 //! | `show` | status and losses as text for a person; `table`, `advice`: parts of it |
 //!
@@ -23,6 +24,7 @@ pub mod intercept;
 pub mod losses;
 pub mod status;
 pub mod translate;
+pub mod verdicts;
 
 use std::{
     fmt,
@@ -54,6 +56,7 @@ Examples:
   segue status --watch                          what is it doing?
   segue translate redis-6.0 --reason 'rollback' speak no newer than redis-6.0 to anyone
   segue convert --to redis-6.0 dump.rdb dump.rdb
+  segue verdicts redis --to redis-6.0           what can be sent to redis-6.0, and how?
 
 Exit codes: 0 done; 1 failed or refused; 2 a wrong command line or config file.";
 
@@ -73,6 +76,8 @@ pub enum Command {
     Intercept(intercept::InterceptArgs),
     /// Rewrite an RDB file or an AOF so that an older release loads it.
     Convert(ConvertArgs),
+    /// Show what lies between releases: what passes, what is rewritten, what can be lost.
+    Verdicts(VerdictsArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -180,6 +185,27 @@ pub struct ConvertArgs {
     /// The file or folder to write, or `-`.
     #[arg(value_name = "OUT")]
     pub output: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  segue verdicts redis                                       every pair of releases
+  segue verdicts redis --from redis-8.0                      what 8.0 sends, to each other release
+  segue verdicts redis --from redis-8.0 --to redis-6.0       one pair: each rewrite, each possible loss")]
+pub struct VerdictsArgs {
+    /// A protocol, as node.protocol in the config.
+    #[arg(value_name = "PROTOCOL")]
+    pub protocol: String,
+    /// The release that sends.
+    #[arg(long, value_name = "RELEASE")]
+    pub from: Option<Release>,
+    /// The release that receives.
+    #[arg(long, value_name = "RELEASE")]
+    pub to: Option<Release>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

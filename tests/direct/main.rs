@@ -9,3 +9,4 @@ mod readme;
 mod reload;
 mod restart;
 mod through;
+mod verdicts;

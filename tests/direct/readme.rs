@@ -1,34 +1,62 @@
-//! The README's table of rules is the translator's own.
+//! The README's tables of pairs and of rules are the translator's own.
 
 use std::{fs, path::Path};
 
+use segue::{
+    cli::verdicts::{Row, rows},
+    registry,
+};
 use segue_redis::rules::table::RULES;
 
-const START: &str = "kept equal by the same test -->\n";
-const END: &str = "<!-- /rules -->";
-
-/// Run with `SEGUE_WRITE_README=1` to write the table.
 #[test]
 fn readme_lists_every_rule() {
+    keep_equal("rules", &rules());
+}
+
+#[test]
+fn readme_lists_every_pair() {
+    keep_equal("pairs", &pairs());
+}
+
+/// Run with `SEGUE_WRITE_README=1` and in one thread to write the tables.
+fn keep_equal(name: &str, table: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let text = fs::read_to_string(&file).unwrap();
-    let start = text.find(START).unwrap() + START.len();
-    let end = text.find(END).unwrap();
-    let table = table();
+    let start = text.find(&format!("<!-- {name}: ")).unwrap();
+    let start = start + text[start..].find("-->\n").unwrap() + "-->\n".len();
+    let end = text.find(&format!("<!-- /{name} -->")).unwrap();
     if std::env::var_os("SEGUE_WRITE_README").is_some() {
-        fs::write(&file, [&text[..start], &table, &text[end..]].concat()).unwrap();
+        fs::write(&file, [&text[..start], table, &text[end..]].concat()).unwrap();
     } else {
-        let how = "SEGUE_WRITE_README=1 cargo test --test direct readme";
-        assert_eq!(&text[start..end], table, "the table of README.md is not the rules': run `{how}`");
+        let how = "SEGUE_WRITE_README=1 cargo test --test direct readme -- --test-threads 1";
+        assert_eq!(&text[start..end], table, "the table of {name} in README.md is another: run `{how}`");
     }
 }
 
-fn table() -> String {
+fn rules() -> String {
     let mut table = "\n| form | understood from | said to older ones |\n|---|---|---|\n".to_owned();
     for rule in RULES {
         let (form, instead) = (rule.form.replace('|', "\\|"), rule.instead.replace('|', "\\|"));
         let since = rule.since_text();
         table += &format!("| `{form}` | {since} | {instead} |\n");
+    }
+    table + "\n"
+}
+
+fn pairs() -> String {
+    let redis = registry::protocol("redis").unwrap();
+    let rows = rows(&*redis, None, None);
+    // A verdict that no pair has needs no column.
+    let columns: Vec<_> =
+        (0..4).filter(|&column| rows.iter().any(|row| !row.to[column].is_empty())).collect();
+    let [from, verdicts @ ..] = Row::HEADERS;
+    let line = |first: &str, cells: [&str; 4]| {
+        let cells: String = columns.iter().map(|&column| format!(" {} |", cells[column])).collect();
+        format!("| {first} |{cells}\n")
+    };
+    let mut table = "\n".to_owned() + &line(from, verdicts) + &line("---", ["---"; 4]);
+    for row in &rows {
+        table += &line(&row.from.to_string(), row.to.each_ref().map(String::as_str));
     }
     table + "\n"
 }

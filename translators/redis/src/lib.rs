@@ -12,6 +12,7 @@
 //! | [`rdb`] | the snapshot itself, rewritten as a stream |
 //! | `stream` | the command stream: rewritten, padded, accounted |
 //! | [`rules`] | which command forms another release does not understand, and what says the same |
+//! | `changes` | the tables of [`rdb`] and [`rules`], for two releases and a reader |
 //! | `offsets` | replica offsets and master offsets |
 //! | `saved` | what is kept of a stream between two links |
 //! | `resp` | commands on the wire |
@@ -20,6 +21,7 @@
 //! what their servers were seen to send.
 
 pub mod aof;
+mod changes;
 mod fuzz;
 mod handshake;
 mod offsets;
@@ -34,7 +36,7 @@ mod stream;
 
 #[doc(hidden)]
 pub use fuzz::fuzz;
-use segue_wire::{Hints, Limits, Protocol, Release, Session, Verdict};
+use segue_wire::{Change, Hints, Limits, Protocol, Release, Session, Verdict};
 
 /// The protocol `redis`.
 #[derive(Debug, Default)]
@@ -55,6 +57,10 @@ impl Protocol for Redis {
 
     fn verdict(&self, from: &Release, to: &Release) -> Verdict {
         releases::verdict(from, to)
+    }
+
+    fn changes(&self, from: &Release, to: &Release) -> Vec<Change> {
+        changes::changes(from, to)
     }
 
     fn open(&self, hints: Hints, limits: Limits) -> Box<dyn Session> {

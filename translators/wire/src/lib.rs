@@ -9,11 +9,13 @@
 //! |---|---|
 //! | [`protocol`] | [`Protocol`] and [`Session`], the two traits that a translator implements |
 //! | [`effect`] | [`Effect`], [`Note`], [`Effects`]: what a session asks the relay to do, and what it says of itself |
+//! | [`change`] | [`Change`]: what is not the same for two releases, for a reader |
 //! | [`release`] | [`Release`], [`Verdict`]: who speaks what, and what lies between |
 //! | [`loss`] | [`Loss`]: content that the older release cannot represent |
 //! | [`fault`] | [`Fault`]: why a link ends |
 //! | [`limits`] | [`Limits`]: every bound that a session keeps, with its unit |
 
+pub mod change;
 pub mod effect;
 pub mod fault;
 pub mod limits;
@@ -21,6 +23,7 @@ pub mod loss;
 pub mod protocol;
 pub mod release;
 
+pub use change::{Change, LossKind, Part};
 pub use effect::{Answer, Effect, Effects, End, Note, PeerName, Question, StreamKey};
 pub use fault::{Fault, FaultKind, Refusal};
 pub use limits::Limits;

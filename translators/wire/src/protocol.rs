@@ -1,6 +1,6 @@
 use bytes::BytesMut;
 
-use crate::{Answer, Effects, Fault, Limits, LossPolicy, Release, Side, Verdict};
+use crate::{Answer, Change, Effects, Fault, Limits, LossPolicy, Release, Side, Verdict};
 
 /// A store's inter-node protocol, in all its releases.
 pub trait Protocol: Send + Sync {
@@ -15,6 +15,12 @@ pub trait Protocol: Send + Sync {
 
     /// What lies between two releases, from the one that sends to the one that receives.
     fn verdict(&self, from: &Release, to: &Release) -> Verdict;
+
+    /// What a session between two releases has to change, for a person to read; nothing where there is
+    /// nothing to rewrite, or no way.
+    fn changes(&self, _from: &Release, _to: &Release) -> Vec<Change> {
+        Vec::new()
+    }
 
     /// Opens a session for one connection.
     fn open(&self, hints: Hints, limits: Limits) -> Box<dyn Session>;

@@ -23,6 +23,7 @@
 //! |---|---|
 //! | `layout` | every item's layout, as a table |
 //! | `walk`, `text`, `notes` | the walk over a layout: numbers and bytes; strings; what it saw |
+//! | [`table`] | what becomes of which items, for a reader |
 //! | `tape` | input moved to output, deferred, left out |
 //! | `rewriter`, `payload` | a whole snapshot; a single value |
 //! | `convert`, `listpack`, `ziplist` | packed values and their older forms |
@@ -37,6 +38,7 @@ mod lzf;
 mod notes;
 mod payload;
 mod rewriter;
+pub mod table;
 mod tape;
 mod target;
 mod text;
