@@ -10,6 +10,7 @@
 //! | 2 | [`config`] | the config file, checked |
 //! | 2 | [`losses`] | the loss report |
 //! | 2 | [`streams`] | saved stream state |
+//! | 2 | [`tls`] | TLS on links: keys, handshakes, streams |
 //! | 3 | [`intercept`] | the kernel's rules: planned, put in place, taken away |
 //! | 3 | [`net`] | sockets |
 //! | 3 | [`stores`] | what the sidecar asks of a store |
@@ -32,3 +33,4 @@ pub mod sidecar;
 pub mod status;
 pub mod stores;
 pub mod streams;
+pub mod tls;

@@ -16,7 +16,7 @@ use segue_wire::{PeerName, Protocol, Release};
 use crate::{
     config::{Config, Credentials, ReleaseSetting, StoreAddress},
     status::{KnownRelease, Learned},
-    stores,
+    stores, tls,
 };
 
 /// A release and how it was learned.
@@ -35,6 +35,7 @@ impl From<&Known> for KnownRelease {
 /// The own node and its peers.
 pub struct Peers {
     protocol: Arc<dyn Protocol>,
+    tls: Arc<tls::Current>,
     /// Never changes while the sidecar runs.
     own_name: PeerName,
     nodes: ArcSwap<Nodes>,
@@ -51,6 +52,8 @@ struct Nodes {
     peers: Vec<Node>,
     /// Of our own connections.
     mark: Option<u32>,
+    /// There is a `[tls]`: stores that no one named speak it, except at these ports.
+    tls_but: Option<Vec<u16>>,
     probe_timeout: Duration,
 }
 
@@ -60,12 +63,14 @@ struct Node {
     store: StoreAddress,
     release: ReleaseSetting,
     credentials: Option<Credentials>,
+    tls: bool,
 }
 
 impl Peers {
-    pub fn new(config: &Config, protocol: Arc<dyn Protocol>) -> Self {
+    pub fn new(config: &Config, protocol: Arc<dyn Protocol>, tls: Arc<tls::Current>) -> Self {
         Self {
             protocol,
+            tls,
             own_name: config.node.id.clone(),
             nodes: ArcSwap::from_pointee(Nodes::of(config)),
             last: RwLock::default(),
@@ -79,7 +84,9 @@ impl Peers {
         let before = self.nodes.swap(Arc::new(after));
         let after = self.nodes.load();
         let stays = |name: &PeerName| match (before.named(name), after.named(name)) {
-            (Some(before), Some(after)) => before.store == after.store && before.release == after.release,
+            (Some(before), Some(after)) => {
+                (&before.store, &before.release, before.tls) == (&after.store, &after.release, after.tls)
+            }
             _ => false,
         };
         self.last.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| stays(name));
@@ -96,6 +103,15 @@ impl Peers {
 
     pub fn store_of(&self, peer: &PeerName) -> Option<StoreAddress> {
         self.nodes.load().named(peer).map(|node| node.store.clone())
+    }
+
+    /// Whether TLS is spoken at this port of a node, or of a store that no one named.
+    pub fn speaks_tls(&self, name: &PeerName, port: u16) -> bool {
+        let nodes = self.nodes.load();
+        match nodes.named(name).filter(|node| node.store.port() == port) {
+            Some(node) => node.tls,
+            None => nodes.tls_but.as_ref().is_some_and(|plain| !plain.contains(&port)),
+        }
     }
 
     /// The peer that announces this address as its own, if exactly one is configured with it.
@@ -132,7 +148,8 @@ impl Peers {
 
     /// The release of a store that no one named, at the address that it announced.
     pub async fn release_at(&self, address: SocketAddr) -> Option<Known> {
-        self.probe(&address.into(), None).await
+        let name = address.to_string().into();
+        self.probe(&address.into(), None, self.speaks_tls(&name, address.port())).await
     }
 
     /// Remembers what the wire told.
@@ -160,10 +177,15 @@ impl Peers {
         if node.name == self.own_name && configured.is_some() {
             return configured;
         }
-        self.probe(&node.store, node.credentials.as_ref()).await.or(configured)
+        self.probe(&node.store, node.credentials.as_ref(), node.tls).await.or(configured)
     }
 
-    async fn probe(&self, address: &StoreAddress, credentials: Option<&Credentials>) -> Option<Known> {
+    async fn probe(
+        &self,
+        address: &StoreAddress,
+        credentials: Option<&Credentials>,
+        tls: bool,
+    ) -> Option<Known> {
         if self.protocol.releases().is_empty() {
             return None;
         }
@@ -171,7 +193,8 @@ impl Peers {
             let nodes = self.nodes.load();
             (nodes.mark, nodes.probe_timeout)
         };
-        match stores::redis::probe(address, credentials, mark, limit).await {
+        let keys = if tls { self.tls.keys().await } else { None };
+        match stores::redis::probe(address, credentials, keys.as_deref(), mark, limit).await {
             Ok(identity) => {
                 let release = self.protocol.recognize(identity.store, &identity.version);
                 if release.is_none() {
@@ -207,15 +230,24 @@ impl Nodes {
             store: node.store.clone(),
             release: node.release.clone(),
             credentials: node.credentials.clone(),
+            tls: node.tls,
         };
         let peers = config.peers.iter().map(|peer| Node {
             name: peer.id.clone(),
             store: peer.store.clone(),
             release: peer.release.clone(),
             credentials: peer.credentials.clone(),
+            tls: peer.tls,
         });
-        let mark = config.intercept.as_ref().map(|intercept| intercept.mark);
-        Self { own, peers: peers.collect(), mark, probe_timeout: config.limits.probe_timeout }
+        let intercept = config.intercept.as_ref();
+        let plain_ports = || intercept.map_or_else(Vec::new, |intercept| intercept.plain_ports.clone());
+        Self {
+            own,
+            peers: peers.collect(),
+            mark: intercept.map(|intercept| intercept.mark),
+            tls_but: config.tls.as_ref().map(|_| plain_ports()),
+            probe_timeout: config.limits.probe_timeout,
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = &Node> {
@@ -245,9 +277,14 @@ mod tests {
         Config::parse(Path::new("segue.toml"), text, &[redis.into()]).unwrap()
     }
 
+    fn no_tls() -> Arc<tls::Current> {
+        let opts = prometheus::Opts::new("renewals", "renewals");
+        Arc::new(tls::Current::new(None, prometheus::IntCounterVec::new(opts, &["outcome"]).unwrap()))
+    }
+
     #[test]
     fn another_config_is_used_at_once_and_what_it_does_not_touch_is_remembered() {
-        let peers = Peers::new(&config(TEXT), Arc::new(Redis));
+        let peers = Peers::new(&config(TEXT), Arc::new(Redis), no_tls());
         let (n2, n3): (PeerName, PeerName) = ("n2".into(), "n3".into());
         let known = Known { release: "redis-6.0".parse().unwrap(), learned: Learned::Wire };
         for name in [&n2, &n3] {

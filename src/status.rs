@@ -99,6 +99,8 @@ pub struct EndStatus {
     pub peer: Option<String>,
     pub address: String,
     pub release: Option<KnownRelease>,
+    /// `TLSv1.3`, where this end speaks TLS.
+    pub tls: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

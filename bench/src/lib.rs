@@ -1,6 +1,7 @@
 //! The lab: real store binaries, local clusters, load, an independent reader, and what `cargo demo` and
 //! `cargo verify` are made of.
 
+pub mod authority;
 pub mod child;
 pub mod client;
 pub mod clients;

@@ -24,6 +24,29 @@ pub(super) fn advice(reason: &str) -> Option<&'static str> {
         "handshake-timeout" => {
             "find out who dials there and stops in the middle of a command, or raise handshake_timeout_ms under [limits]"
         }
+        "plain-on-tls" => {
+            "let it speak TLS (tls-replication yes), or say tls = false in that [[link]]; an intercepted port: in \
+             [intercept] plain_ports"
+        }
+        "tls-on-plain" => {
+            "give the config a [tls], or take tls = false out of that [[link]], [[peer]] or [node]; or let plain \
+             bytes come"
+        }
+        "tls-no-certificate" => {
+            "let it show one (tls-cert-file, tls-key-file), or say auth_clients = \"optional\" under [tls]"
+        }
+        "tls-certificate-expired" => "renew the certificate of that end; are the clocks right?",
+        "tls-unknown-ca" => "put the certificate of the CA that signed it into ca_file under [tls]",
+        "tls-wrong-name" => {
+            "use the name that the certificate is for in `store`, or take verify_name out of [tls]"
+        }
+        "tls-certificate" => "issue another certificate for that end: X.509 v3, for servers and clients",
+        "tls-alert" => {
+            "its log says more; mostly it must know the CA that signed certificate_file under [tls] (tls-ca-cert-file)"
+        }
+        "tls-timeout" => "check that TLS is spoken at that address, or say tls = false there",
+        "tls-failed" => "compare the TLS versions and ciphers of both ends: Segue speaks 1.2 and 1.3",
+        "tls-no-keys" => "nothing: the link was opened while the config lost its [tls]",
         _ => return None,
     })
 }
@@ -32,7 +55,10 @@ pub(super) fn advice(reason: &str) -> Option<&'static str> {
 mod tests {
     use segue_wire::{Grade, Loss, Refusal, Side};
 
+    use tokio_rustls::rustls::CertificateError;
+
     use super::*;
+    use crate::tls::TlsError;
 
     #[test]
     fn every_refusal_has_advice() {
@@ -47,6 +73,11 @@ mod tests {
         ];
         for refusal in refusals {
             assert!(advice(refusal.label()).is_some(), "{}", refusal.label());
+        }
+        let expired = TlsError::Certificate(CertificateError::Expired);
+        for error in [TlsError::Plain, TlsError::NotPlain, TlsError::NoCertificate, TlsError::NoKeys, expired]
+        {
+            assert!(advice(error.label().unwrap()).is_some(), "{error}");
         }
         assert_eq!(advice("something-new"), None);
     }

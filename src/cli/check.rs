@@ -1,16 +1,26 @@
 //! `segue check`
 
-use std::{fmt::Write, path::Path};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    path::Path,
+};
 
 use super::{Failure, print};
-use crate::config::{Config, KnownProtocol, LinkTarget, ReleaseSetting};
+use crate::{
+    config::{Config, KnownProtocol, LinkTarget, ReleaseSetting},
+    tls::Settings,
+};
 
-/// Checks a config file and prints what would run.
+/// Checks a config file and prints what would run; to stderr, what of it won't do for long.
 ///
 /// # Errors
 /// Everything that is wrong with the file.
 pub fn run(file: &Path, protocols: &[KnownProtocol<'_>]) -> Result<(), Failure> {
     let config = Config::load(file, protocols)?;
+    for warning in &config.warnings {
+        let _unwritable = writeln!(io::stderr(), "warning: {}:{warning}", file.display());
+    }
     print(&summary(&config, protocols))
 }
 
@@ -45,6 +55,15 @@ fn write_summary(config: &Config, passes: bool, text: &mut String) -> std::fmt::
             peer.id,
             peer.store,
             release(&peer.release, " unless it announces another")
+        )?;
+    }
+    if let Some(tls) = &config.tls {
+        let Settings { files, auth_clients, verify_name } = tls.settings();
+        writeln!(
+            text,
+            "tls: {} by {}; dialers' certificates: {auth_clients:?}, names checked: {verify_name}",
+            files.certificate.display(),
+            files.ca.display()
         )?;
     }
     for link in &config.links {

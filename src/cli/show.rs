@@ -110,9 +110,10 @@ fn verdict(link: &LinkStatus) -> String {
 }
 
 fn end(end: &EndStatus) -> String {
+    let tls = end.tls.as_deref().map(|version| format!(", {}", plain(version))).unwrap_or_default();
     match &end.peer {
-        Some(peer) => format!("{} ({})", plain(peer), plain(&end.address)),
-        None => plain(&end.address),
+        Some(peer) => format!("{} ({}{tls})", plain(peer), plain(&end.address)),
+        None => format!("{}{tls}", plain(&end.address)),
     }
 }
 

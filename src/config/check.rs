@@ -14,6 +14,7 @@ use super::{
     document::At,
     intercept,
     problem::{Problems, did_you_mean},
+    tls,
     written::{Written, WrittenLink, WrittenStore},
 };
 
@@ -31,29 +32,38 @@ pub(super) fn check(
         .as_ref()
         .map(|intercept| intercept::check(intercept, written.node.as_ref(), &written.peers, problems));
     listeners(&written, problems);
-    let node = written.node.and_then(|node| store(node, folder, protocol, problems));
+    let has_tls = written.tls.is_some();
+    let tls = written.tls.map(|written| tls::check(written, folder, problems));
+    let of_store = StoreContext { folder, protocol, has_tls };
+    let node = written.node.and_then(|node| store(node, of_store, problems));
     let ids: Vec<PeerName> =
         written.peers.iter().filter_map(|peer| Some(peer.id.as_ref()?.value.clone())).collect();
     let peers: Vec<Peer> =
-        written.peers.into_iter().filter_map(|peer| store(peer, folder, protocol, problems)).collect();
+        written.peers.into_iter().filter_map(|peer| store(peer, of_store, problems)).collect();
     if written.links.is_empty() && written.intercept.is_none() {
         problems.add(1, "[[link]]", "there is none; expected at least one, or there is nothing to intercept");
     }
-    let links = written.links.into_iter().filter_map(|written| link(written, &ids, problems)).collect();
+    let links =
+        written.links.into_iter().filter_map(|written| link(written, &ids, has_tls, problems)).collect();
     if let (Some(mode), Some(protocol)) = (&written.mode, protocol) {
         pin(mode, protocol, problems);
     }
     let state_dir = written.state_dir.map_or(STATE_FOLDER_DEFAULT.to_owned(), |dir| dir.value);
-    let Peer { id, store, release, credentials } = node?;
+    let Peer { id, store, release, credentials, tls: store_tls } = node?;
     let intercept = match intercept {
         Some(checked) => Some(checked?),
         None => None,
     };
+    let tls = match tls {
+        Some(checked) => Some(checked?),
+        None => None,
+    };
     Some(Config {
-        node: Node { id, protocol: written.protocol?.value, store, release, credentials },
+        node: Node { id, protocol: written.protocol?.value, store, release, credentials, tls: store_tls },
         peers,
         links,
         intercept,
+        tls,
         translation: Translation {
             mode: written.mode.map_or(Mode::Auto, |mode| mode.value),
             loss: written.loss.map_or(LossPolicy::Refuse, |loss| loss.value),
@@ -66,6 +76,7 @@ pub(super) fn check(
             format: written.log_format.map_or(LogFormat::Text, |format| format.value),
             level: written.log_level.map_or(tracing::Level::INFO, |level| level.value),
         },
+        warnings: problems.take_warnings(),
     })
 }
 
@@ -175,12 +186,16 @@ fn clash(a: SocketAddr, b: SocketAddr) -> bool {
         && (a.ip() == b.ip() || covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
 }
 
-fn store(
-    written: WrittenStore,
-    folder: &Path,
-    protocol: Option<KnownProtocol<'_>>,
-    problems: &mut Problems,
-) -> Option<Peer> {
+/// What a store's table is checked against.
+#[derive(Clone, Copy)]
+struct StoreContext<'a> {
+    folder: &'a Path,
+    protocol: Option<KnownProtocol<'a>>,
+    has_tls: bool,
+}
+
+fn store(written: WrittenStore, context: StoreContext<'_>, problems: &mut Problems) -> Option<Peer> {
+    let StoreContext { folder, protocol, has_tls } = context;
     if let (Some(at), Some(protocol)) = (&written.release, protocol)
         && let ReleaseSetting::Fixed(release) = &at.value
     {
@@ -188,7 +203,8 @@ fn store(
     }
     let credentials = credentials(written.username, written.password_file, folder, problems);
     let release = written.release.map_or(ReleaseSetting::Auto, |release| release.value);
-    Some(Peer { id: written.id?.value, store: written.store?.value, release, credentials })
+    let tls = tls::spoken(written.tls, has_tls, problems);
+    Some(Peer { id: written.id?.value, store: written.store?.value, release, credentials, tls })
 }
 
 fn credentials(
@@ -219,7 +235,8 @@ fn credentials(
     }
 }
 
-fn link(written: WrittenLink, peers: &[PeerName], problems: &mut Problems) -> Option<Link> {
+fn link(written: WrittenLink, peers: &[PeerName], has_tls: bool, problems: &mut Problems) -> Option<Link> {
+    let tls = tls::spoken(written.tls, has_tls, problems);
     let peer = written.peer.as_ref().and_then(|peer| named(peer, "", peers, problems));
     let to = written.to?;
     let to = if to.value == "store" {
@@ -231,7 +248,7 @@ fn link(written: WrittenLink, peers: &[PeerName], problems: &mut Problems) -> Op
         }
         LinkTarget::Peer(named(&to, "\"store\" or ", peers, problems)?)
     };
-    Some(Link { listen: written.listen?.value, to, peer })
+    Some(Link { listen: written.listen?.value, to, peer, tls })
 }
 
 fn named(id: &At<String>, also: &str, peers: &[PeerName], problems: &mut Problems) -> Option<PeerName> {

@@ -26,6 +26,10 @@ impl<T> At<T> {
     pub(super) fn problem(&self, problems: &mut Problems, message: impl Into<String>) {
         problems.add(self.line, &self.place, message);
     }
+
+    pub(super) fn warning(&self, problems: &mut Problems, message: impl Into<String>) {
+        problems.warn(self.line, &self.place, message);
+    }
 }
 
 /// One table of the file, whose keys are taken one by one; [`Section::finish`] complains about the rest.
@@ -198,12 +202,12 @@ impl<'i> Section<'i> {
         self.array(key, item, problems)
     }
 
-    pub(super) fn flag(&mut self, key: &'static str, problems: &mut Problems) -> Option<bool> {
+    pub(super) fn flag(&mut self, key: &'static str, problems: &mut Problems) -> Option<At<bool>> {
         let (found, value) = self.found(key)?;
         if value.as_bool().is_none() {
             found.problem(problems, format!("expected true or false; found {}", kind_of(&value)));
         }
-        value.as_bool()
+        Some(At { value: value.as_bool()?, line: found.line, place: found.place })
     }
 
     fn array<T, E: ToString>(

@@ -26,6 +26,8 @@ pub struct Intercept {
     pub inbound_ports: Vec<u16>,
     /// Ascending; none where there is no peer to dial.
     pub outbound_ports: Vec<u16>,
+    /// Where no TLS is spoken although there is a `[tls]`, of the ports that no configured store has.
+    pub plain_ports: Vec<u16>,
     /// Whose connections are outbound ones; always there when [`Self::outbound_ports`] are.
     pub store: Option<StoreProcess>,
     /// Neither peers in there that dial, nor peers in there that are dialled.
@@ -148,6 +150,7 @@ pub(super) struct WrittenIntercept {
     listen_ports: [u16; 2],
     inbound_ports: Option<Vec<u16>>,
     outbound_ports: Option<Vec<u16>>,
+    plain_ports: Vec<u16>,
     user: Option<String>,
     cgroup: Option<String>,
     exclude: Vec<Cidr>,
@@ -179,12 +182,13 @@ pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> Written
         ],
         inbound_ports: ports(&mut section, "inbound_ports", problems),
         outbound_ports: ports(&mut section, "outbound_ports", problems),
+        plain_ports: ports(&mut section, "plain_ports", problems).unwrap_or_default(),
         user: section.text("store_user", "a user's name or number", user, problems).map(|user| user.value),
         cgroup: section.text("store_cgroup", CGROUP_EXPECTED, cgroup, problems).map(|cgroup| cgroup.value),
         exclude: section.texts("exclude", "ranges of addresses", str::parse, problems).unwrap_or_default(),
         families: [
-            section.flag("ipv4", problems).unwrap_or(true),
-            section.flag("ipv6", problems).unwrap_or(true),
+            section.flag("ipv4", problems).is_none_or(|ipv4| ipv4.value),
+            section.flag("ipv6", problems).is_none_or(|ipv6| ipv6.value),
         ],
         // The last number has none after it.
         mark: section
@@ -259,6 +263,7 @@ pub(super) fn check(
         outbound_listen_port: outbound,
         inbound_ports,
         outbound_ports,
+        plain_ports: written.plain_ports.clone(),
         store,
         exclude: written.exclude.clone(),
         ipv4,

@@ -6,6 +6,7 @@
 //! | `document` | TOML tables whose values know their line and key |
 //! | `written` | the file as written: known keys, each value of its own type |
 //! | [`intercept`] | `[intercept]`, read and checked |
+//! | `tls` | `[tls]`, read, and its files checked |
 //! | `check` | what the parts of a file say about each other |
 //! | [`problem`] | what is wrong with a file, all of it, by line |
 //! | [`address`], [`secret`] | the types of single values |
@@ -15,6 +16,7 @@
 
 mod check;
 mod document;
+mod tls;
 mod written;
 
 pub mod address;
@@ -32,6 +34,7 @@ use std::{
 
 use segue_wire::{LossPolicy, Mode, PeerName, Protocol, Release};
 
+use crate::tls::Keys;
 pub use address::StoreAddress;
 pub use intercept::{Cidr, Intercept, InterceptMode, OnFailure, StoreProcess};
 pub use problem::{ConfigError, Problem};
@@ -55,6 +58,8 @@ pub struct Config {
     /// At least one, or there is an [`Intercept`].
     pub links: Vec<Link>,
     pub intercept: Option<Intercept>,
+    /// Where TLS is spoken, with what.
+    pub tls: Option<Keys>,
     pub translation: Translation,
     /// Where the admin API listens.
     pub admin: SocketAddr,
@@ -63,6 +68,8 @@ pub struct Config {
     pub state: State,
     pub limits: Limits,
     pub log: Log,
+    /// What can be used, but won't do for long.
+    pub warnings: Vec<Problem>,
 }
 
 /// This node and its store.
@@ -74,6 +81,8 @@ pub struct Node {
     pub store: StoreAddress,
     pub release: ReleaseSetting,
     pub credentials: Option<Credentials>,
+    /// Its port speaks TLS.
+    pub tls: bool,
 }
 
 /// Another node of the cluster.
@@ -84,6 +93,8 @@ pub struct Peer {
     pub store: StoreAddress,
     pub release: ReleaseSetting,
     pub credentials: Option<Credentials>,
+    /// Its port speaks TLS.
+    pub tls: bool,
 }
 
 /// How a store's release is learned.
@@ -111,6 +122,8 @@ pub struct Link {
     pub to: LinkTarget,
     /// Who dials here, where the address can't tell. Only on a link to the own store.
     pub peer: Option<PeerName>,
+    /// Who dials here speaks TLS.
+    pub tls: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,6 +162,8 @@ pub struct Limits {
     pub dial_timeout: Duration,
     /// How long a store may take to answer what its release is.
     pub probe_timeout: Duration,
+    /// How long a TLS handshake may take, with a dialer as with a store.
+    pub tls_handshake_timeout: Duration,
     /// How long a snapshot under way may take to finish when links are to end.
     pub drain_time: Duration,
     /// The bounds of each link's session.
@@ -165,6 +180,7 @@ impl Default for Limits {
             pipes_max: 128,
             dial_timeout: Duration::from_secs(5),
             probe_timeout: Duration::from_secs(2),
+            tls_handshake_timeout: Duration::from_secs(5),
             drain_time: Duration::from_secs(10),
             session: segue_wire::Limits::default(),
         }
@@ -197,7 +213,7 @@ impl<'a> From<&'a dyn Protocol> for KnownProtocol<'a> {
 }
 
 impl Config {
-    /// Reads and checks a file, and the password files that it names.
+    /// Reads and checks a file, and the passwords, certificates and keys in the files that it names.
     ///
     /// # Errors
     /// Everything that is wrong with the file, by line; not just the first of it.

@@ -15,6 +15,14 @@ pub struct Problem {
     pub message: String,
 }
 
+/// Shown as `<line>: <place>: <message>`.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, place, message } = self;
+        write!(f, "{line}: {place}: {message}")
+    }
+}
+
 /// Everything that is wrong with one file. Shown as one line each: `<file>:<line>: <place>: <message>`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
@@ -42,9 +50,9 @@ impl fmt::Display for ConfigError {
         match &self.why {
             Why::Unreadable(why) => write!(f, "{file}: cannot read the config file: {why}"),
             Why::Problems(problems) => {
-                for (nth, Problem { line, place, message }) in problems.iter().enumerate() {
+                for (nth, problem) in problems.iter().enumerate() {
                     let newline = if nth == 0 { "" } else { "\n" };
-                    write!(f, "{newline}{file}:{line}: {place}: {message}")?;
+                    write!(f, "{newline}{file}:{problem}")?;
                 }
                 Ok(())
             }
@@ -54,20 +62,31 @@ impl fmt::Display for ConfigError {
 
 /// Problems as they are found.
 #[derive(Debug, Default)]
-pub(super) struct Problems(Vec<Problem>);
+pub(super) struct Problems {
+    found: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
 
 impl Problems {
     pub(super) fn add(&mut self, line: usize, place: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Problem { line, place: place.into(), message: message.into() });
+        self.found.push(Problem { line, place: place.into(), message: message.into() });
+    }
+
+    pub(super) fn warn(&mut self, line: usize, place: impl Into<String>, message: impl Into<String>) {
+        self.warnings.push(Problem { line, place: place.into(), message: message.into() });
+    }
+
+    pub(super) fn take_warnings(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.warnings)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.found.is_empty()
     }
 
     pub(super) fn into_error(mut self, file: &Path) -> ConfigError {
-        self.0.sort_by_key(|problem| problem.line);
-        ConfigError { file: file.to_owned(), why: Why::Problems(self.0) }
+        self.found.sort_by_key(|problem| problem.line);
+        ConfigError { file: file.to_owned(), why: Why::Problems(self.found) }
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     document::{At, Section},
     intercept::{self, WrittenIntercept},
     problem::Problems,
+    tls::{self, WrittenTls},
 };
 
 pub(super) struct Written {
@@ -19,6 +20,7 @@ pub(super) struct Written {
     pub peers: Vec<WrittenStore>,
     pub links: Vec<WrittenLink>,
     pub intercept: Option<WrittenIntercept>,
+    pub tls: Option<WrittenTls>,
     pub mode: Option<At<Mode>>,
     pub loss: Option<At<LossPolicy>>,
     pub admin: Option<At<SocketAddr>>,
@@ -36,6 +38,7 @@ pub(super) struct WrittenStore {
     pub release: Option<At<ReleaseSetting>>,
     pub username: Option<At<String>>,
     pub password_file: Option<At<String>>,
+    pub tls: Option<At<bool>>,
 }
 
 /// `[[link]]`.
@@ -43,6 +46,7 @@ pub(super) struct WrittenLink {
     pub listen: Option<At<SocketAddr>>,
     pub to: Option<At<String>>,
     pub peer: Option<At<String>>,
+    pub tls: Option<At<bool>>,
 }
 
 /// The whole file; `None` where it is not TOML.
@@ -58,6 +62,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
     let peers = root.tables("peer", problems).into_iter().map(|section| store(section, problems)).collect();
     let links = root.tables("link", problems).into_iter().map(|section| link(section, problems)).collect();
     let intercept = root.table("intercept", problems).map(|section| intercept::read(section, problems));
+    let tls = root.table("tls", problems).map(|section| tls::read(section, problems));
     let (mode, loss) = root.table("translation", problems).map_or((None, None), |s| translation(s, problems));
     let admin = listener(&mut root, "admin", problems);
     let metrics = listener(&mut root, "metrics", problems);
@@ -71,6 +76,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
         peers,
         links,
         intercept,
+        tls,
         mode,
         loss,
         admin,
@@ -104,6 +110,7 @@ fn store(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
         release: section.text("release", RELEASE_EXPECTED, release_setting, problems),
         username: section.text("username", "a user of the store", non_empty, problems),
         password_file: section.text("password_file", "the path of a file", non_empty, problems),
+        tls: section.flag("tls", problems),
     };
     section.finish(problems);
     written
@@ -114,6 +121,7 @@ fn link(mut section: Section<'_>, problems: &mut Problems) -> WrittenLink {
         listen: section.required_text("listen", LISTEN_EXPECTED, listen_address, problems),
         to: section.required_text("to", "\"store\" or the id of a [[peer]]", any_text, problems),
         peer: section.text("peer", "the id of a [[peer]]", any_text, problems),
+        tls: section.flag("tls", problems),
     };
     section.finish(problems);
     written
@@ -198,6 +206,7 @@ fn limits(mut section: Section<'_>, problems: &mut Problems) -> Limits {
     time("dial_timeout_ms", &mut limits.dial_timeout);
     time("handshake_timeout_ms", &mut limits.handshake_timeout);
     time("probe_timeout_ms", &mut limits.probe_timeout);
+    time("tls_handshake_timeout_ms", &mut limits.tls_handshake_timeout);
     time("drain_ms", &mut limits.drain_time);
     section.finish(problems);
     limits
@@ -277,7 +286,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("expected {LISTEN_EXPECTED}"))
 }
 
-fn non_empty(text: &str) -> Result<String, &'static str> {
+pub(super) fn non_empty(text: &str) -> Result<String, &'static str> {
     if text.is_empty() { Err("expected a text that is not empty") } else { Ok(text.to_owned()) }
 }
 

@@ -17,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Shared,
     bounds::{Limit, Place},
+    ends::NoEnds,
     link::Link,
     opening::Opening,
     pump::Pump,
     route::{Accepts, Route},
     workers::Seat,
 };
-use crate::{config::LinkTarget, net};
+use crate::{config::LinkTarget, tls::Stream};
 
 /// After a failed accept (no file descriptors left, mostly) the listener rests this long.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -95,57 +96,75 @@ async fn serve(
             return;
         }
     };
-    let route = match Box::pin(accepts.route(&shared, &dialer)).await {
-        Ok(route) => route,
-        Err(why) => {
-            shared.refused(&accepts.configured(), None, why.label(), why.to_string());
-            return;
-        }
-    };
-    // One number, and not all the limits: what is alive over an await costs each idle link its bytes.
-    let dial_timeout = shared.config().limits.dial_timeout;
-    let opened = async {
-        net::prepare_accepted(&dialer)?;
-        Box::pin(route.dial(dial_timeout)).await
-    };
-    let listener = match opened.await {
-        Ok(listener) => listener,
-        Err(error) => {
-            dial_failed(&shared, &accepts, &route, &error);
-            return;
-        }
-    };
-    let link = register(&shared, &route, dialer_address);
-    let configured = route.configured.clone();
-    // What lives as long as the link is its own only.
-    drop(route);
-
-    let near = match configured.to {
+    // Apart, and gone with what it needs: what is alive over an await here costs each idle link its bytes.
+    let opened = Box::pin(open(&shared, &accepts, dialer, dialer_address)).await;
+    let Some((link, opening, streams)) = opened else { return };
+    let near = match opening.configured.to {
         LinkTarget::Store => Side::Listener,
         LinkTarget::Peer(_) => Side::Dialer,
     };
     let session = shared.open_session(near);
-    let opening = Opening::new(shared.clone(), configured);
-    let stop = Pump::new(&link, &opening, session, undecided, [dialer, listener]).run().await;
+    let stop = Pump::new(&link, &opening, session, undecided, streams).run().await;
     shared.links().remove(&link.id);
     link.ended.cancel();
     shared.stopped(&link, &opening.configured, stop);
 }
 
+/// A link and its two ends. Why there is none has been said.
+async fn open(
+    shared: &Arc<Shared>,
+    accepts: &Accepts,
+    dialer: TcpStream,
+    dialer_address: SocketAddr,
+) -> Option<(Arc<Link>, Box<Opening>, Box<[Stream; 2]>)> {
+    let route = match accepts.route(shared, &dialer).await {
+        Ok(route) => route,
+        Err(why) => {
+            shared.refused(&accepts.configured(), None, why.label(), why.to_string());
+            return None;
+        }
+    };
+    let streams = match route.open(shared, dialer).await {
+        Ok(streams) => streams,
+        Err(NoEnds::Stopped) => return None,
+        Err(NoEnds::Dial(error)) => {
+            dial_failed(shared, accepts, &route, &error);
+            return None;
+        }
+        Err(NoEnds::Tls(side, error)) => {
+            let (peer, address) = match side {
+                Side::Dialer => (route.configured.peer.clone(), dialer_address.to_string()),
+                Side::Listener => (Some(route.label.clone()), route.target.to_string()),
+            };
+            shared.no_tls(&route.configured, peer, (side, &address), &error);
+            return None;
+        }
+    };
+    let link = register(shared, &route, dialer_address, &streams);
+    Some((link, Box::new(Opening::new(shared.clone(), route.configured)), Box::new(streams)))
+}
+
 /// A new link, for all to see.
-fn register(shared: &Shared, route: &Route, dialer_address: SocketAddr) -> Arc<Link> {
+fn register(
+    shared: &Shared,
+    route: &Route,
+    dialer_address: SocketAddr,
+    [dialer, listener]: &[Stream; 2],
+) -> Arc<Link> {
     let Route { configured, target, label, .. } = route;
     let id = shared.next_link.fetch_add(1, Relaxed);
     let all_held = shared.bounds.held.clone();
     let link = Link::new(id, configured.listen, dialer_address, target.to_string(), all_held, &shared.stop);
     let link = Arc::new(link);
-    if let Some(peer) = &configured.peer {
-        link.facts().dialer.name = Some(peer.clone());
-    }
-    if let LinkTarget::Peer(peer) = &configured.to
-        && label == peer
     {
-        link.facts().listener.name = Some(peer.clone());
+        let mut facts = link.facts();
+        facts.dialer.name.clone_from(&configured.peer);
+        if let LinkTarget::Peer(peer) = &configured.to
+            && label == peer
+        {
+            facts.listener.name = Some(peer.clone());
+        }
+        (facts.dialer.tls, facts.listener.tls) = (dialer.version(), listener.version());
     }
     shared.links().insert(id, link.clone());
     tracing::debug!(link = id, from = %dialer_address, to = %target, "link opened");

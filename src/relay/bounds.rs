@@ -25,10 +25,11 @@ pub enum Limit {
     OpenFiles,
     HandshakeTime,
     DialTime,
+    TlsHandshakeTime,
 }
 
 impl Limit {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Links,
         Self::UndecidedLinks,
         Self::HeldBytesTotal,
@@ -36,6 +37,7 @@ impl Limit {
         Self::OpenFiles,
         Self::HandshakeTime,
         Self::DialTime,
+        Self::TlsHandshakeTime,
     ];
 
     /// Its key in `[limits]`; a stable label, as in `segue_limit_hits_total{limit}`.
@@ -49,6 +51,7 @@ impl Limit {
             Self::OpenFiles => "open_files",
             Self::HandshakeTime => "handshake_timeout_ms",
             Self::DialTime => "dial_timeout_ms",
+            Self::TlsHandshakeTime => "tls_handshake_timeout_ms",
         }
     }
 
@@ -62,6 +65,7 @@ impl Limit {
             Self::OpenFiles => "open-files",
             Self::HandshakeTime => "handshake-timeout",
             Self::DialTime => "dial-timeout",
+            Self::TlsHandshakeTime => "tls-timeout",
         }
     }
 }

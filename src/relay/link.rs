@@ -16,6 +16,7 @@ use super::bounds::Held;
 use crate::{
     peers::Known,
     status::{EndStatus, LinkStatus},
+    tls::stream::Version,
 };
 
 pub struct Link {
@@ -57,6 +58,8 @@ pub struct Facts {
 pub struct EndFacts {
     pub name: Option<PeerName>,
     pub known: Option<Known>,
+    /// Its version, where this end speaks TLS.
+    pub tls: Option<Version>,
 }
 
 impl Link {
@@ -150,6 +153,7 @@ impl Link {
             peer: end.name.as_ref().map(ToString::to_string),
             address,
             release: end.known.as_ref().map(Into::into),
+            tls: end.tls.map(|version| version.label().to_owned()),
         };
         LinkStatus {
             id: self.id,

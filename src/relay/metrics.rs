@@ -28,6 +28,8 @@ pub struct Metrics {
     pub state_failures: IntCounterVec,
     pub translation_changes: IntCounterVec,
     pub config_reloads: IntCounterVec,
+    pub tls_renewals: IntCounterVec,
+    pub tls_certificate_expiry: IntGaugeVec,
 }
 
 impl Metrics {
@@ -96,9 +98,20 @@ impl Metrics {
                 "Reloads of the config, by outcome",
                 &["outcome"],
             )?,
+            tls_renewals: counters(
+                "segue_tls_renewals_total",
+                "Changed certificate files, by outcome: loaded, or refused because they can't be used",
+                &["outcome"],
+            )?,
+            tls_certificate_expiry: gauges(
+                "segue_tls_certificate_expiry_timestamp_seconds",
+                "When what is in a file of [tls] expires, in Unix time, by the file's key: the first of the chain in \
+                 certificate_file, the last CA in ca_file",
+                &["file"],
+            )?,
             registry,
         };
-        let all: [Box<dyn Collector>; 17] = [
+        let all: [Box<dyn Collector>; 19] = [
             Box::new(build),
             Box::new(metrics.links.clone()),
             Box::new(metrics.link_bytes.clone()),
@@ -116,6 +129,8 @@ impl Metrics {
             Box::new(metrics.state_failures.clone()),
             Box::new(metrics.translation_changes.clone()),
             Box::new(metrics.config_reloads.clone()),
+            Box::new(metrics.tls_renewals.clone()),
+            Box::new(metrics.tls_certificate_expiry.clone()),
         ];
         all.into_iter().try_for_each(|collector| metrics.registry.register(collector))?;
         for limit in Limit::ALL {
@@ -126,6 +141,7 @@ impl Metrics {
         }
         for outcome in ["loaded", "refused"] {
             metrics.config_reloads.with_label_values(&[outcome]);
+            metrics.tls_renewals.with_label_values(&[outcome]);
         }
         for step in ["save", "append", "forget"] {
             metrics.state_failures.with_label_values(&[step]);

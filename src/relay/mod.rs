@@ -6,6 +6,7 @@
 //! | `bounds` | the limits that all links share |
 //! | `accept` | from an accepted connection to the end of its link |
 //! | `route` | where an accepted connection goes |
+//! | `ends` | both ends of a link, connected, with TLS where it is spoken |
 //! | `listening` | the listeners, as they come and go |
 //! | `shared` | what all links share |
 //! | `reload` | another config while links are up |
@@ -13,6 +14,7 @@
 //! | `view` | what the admin API sees, and changes |
 //! | `pump` | the bytes of one link, as long as a session sees them |
 //! | `through` | bytes that pass unchanged, at the kernel's speed |
+//! | `sealed` | the same where an end speaks TLS |
 //! | `opening` | what a session asks for, and what becomes of its notes |
 //! | `link` | one live link, as others see it |
 //! | `refusals` | what was refused lately |
@@ -23,6 +25,7 @@
 mod accept;
 mod bounds;
 mod drain;
+mod ends;
 mod link;
 mod listening;
 mod metrics;
@@ -31,6 +34,7 @@ mod pump;
 mod refusals;
 mod reload;
 mod route;
+mod sealed;
 mod shared;
 mod through;
 mod translation;
@@ -98,6 +102,7 @@ impl Relay {
     /// Accepts until `stop`, then ends every link, each with its state saved; snapshots under way may
     /// finish within `limits.drain_ms`.
     pub async fn run(self, stop: CancellationToken) {
+        self.shared.say_warnings();
         self.shared.raise_files_limit();
         for (listener, accepts) in self.listeners {
             self.shared.listen(listener, accepts);

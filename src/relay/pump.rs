@@ -9,28 +9,27 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
-    task::{Context, ready},
     time::{Duration, Instant},
 };
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use segue_wire::{Effect, Effects, Fault, Flow, Note, Session, Side};
 use tokio::{
     io::AsyncWriteExt,
-    net::{
-        TcpStream,
-        tcp::{ReadHalf, WriteHalf},
-    },
     task::yield_now,
     time::{sleep, timeout},
 };
-use tokio_util::io::poll_read_buf;
 
 use super::{
     bounds::{Place, Turn},
     link::Link,
     opening::Opening,
+    sealed,
     through::{self, Begun},
+};
+use crate::tls::{
+    Stream, TlsError, begins_tls,
+    stream::{ReadHalf, WriteHalf},
 };
 
 /// Read at most this much at once.
@@ -38,7 +37,7 @@ const READ_BYTES_MAX: usize = 64 << 10;
 /// After so much was read and rewritten, other links of the thread go on.
 const RUN_BYTES_MAX: usize = 256 << 10;
 /// While all links together hold what they may: enough for what is small.
-const LITTLE_BYTES: usize = 1 << 10;
+pub const LITTLE_BYTES: usize = 1 << 10;
 /// How often a link that waits until others hold less looks again.
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
 /// Beyond this, what feeds a queue is not read any more.
@@ -54,6 +53,8 @@ pub enum Stop {
     /// The sidecar ends it: a toggle, a newer link of the same replica, the end of the process.
     Ended,
     Io(Side, io::Error),
+    /// That side does not speak what the config says.
+    Tls(Side, TlsError),
     Fault(Fault),
     /// A command of the handshake has not come to its end in time.
     Slow(Side),
@@ -67,7 +68,7 @@ pub struct Pump<'a> {
     session: Box<dyn Session>,
     undecided: Place<'a>,
     /// The dialer's and the listener's.
-    streams: [TcpStream; 2],
+    streams: Box<[Stream; 2]>,
 }
 
 impl<'a> Pump<'a> {
@@ -76,23 +77,40 @@ impl<'a> Pump<'a> {
         opening: &'a Opening,
         session: Box<dyn Session>,
         undecided: Place<'a>,
-        streams: [TcpStream; 2],
+        streams: Box<[Stream; 2]>,
     ) -> Self {
         Self { link, opening, session, undecided, streams }
     }
 
-    pub async fn run(self) -> Stop {
-        let Self { link, opening, session, undecided, mut streams } = self;
-        // On the heap and gone before the passing begins: most connections are in that for most of their life.
-        let outcome = Box::pin(Feeding::new(link, opening, session, undecided, &mut streams).run()).await;
-        match outcome {
-            Outcome::Spliced(begun) => {
-                Box::pin(through::run(link, &opening.shared.pipes, streams, begun)).await
+    /// Each part of its life is on the heap, and gone when the next one begins: most connections are passed
+    /// for most of their life.
+    pub fn run(self) -> impl Future<Output = Stop> + Send + 'a {
+        let feeding = Box::pin(self.feed());
+        async move {
+            match feeding.await {
+                Ok(passing) => passing.await,
+                Err(stop) => stop,
             }
-            Outcome::Stopped(stop) => stop,
         }
     }
+
+    /// Until the session lets go, and then what passes the bytes.
+    async fn feed(self) -> Result<Passing<'a>, Stop> {
+        let Self { link, opening, session, undecided, mut streams } = self;
+        let begun = match Feeding::new(link, opening, session, undecided, &mut streams).run().await {
+            Outcome::Spliced(begun) => begun,
+            Outcome::Stopped(stop) => return Err(stop),
+        };
+        Ok(match *streams {
+            [Stream::Plain(dialer), Stream::Plain(listener)] => {
+                Box::pin(through::run(link, &opening.shared.pipes, [dialer, listener], begun))
+            }
+            streams => Box::pin(sealed::run(link, streams, begun)),
+        })
+    }
 }
+
+type Passing<'a> = Pin<Box<dyn Future<Output = Stop> + Send + 'a>>;
 
 /// How the part of a link ended that a session sees.
 enum Outcome {
@@ -133,6 +151,8 @@ struct End<'s> {
     flow: Flow,
     read_closed: bool,
     write_closed: bool,
+    /// It has not said anything yet, and is not to begin with TLS.
+    expects_plain: bool,
 }
 
 impl<'a, 's> Feeding<'a, 's> {
@@ -141,9 +161,10 @@ impl<'a, 's> Feeding<'a, 's> {
         opening: &'a Opening,
         session: Box<dyn Session>,
         undecided: Place<'a>,
-        streams: &'s mut [TcpStream; 2],
+        streams: &'s mut [Stream; 2],
     ) -> Self {
-        let [dialer, listener] = streams;
+        // With the translation off the link may be of anything, TLS from end to end as well.
+        let expects_plain = !opening.shared.passes_anything();
         Self {
             link,
             opening,
@@ -153,7 +174,7 @@ impl<'a, 's> Feeding<'a, 's> {
             begun: None,
             turn: None,
             run_bytes: 0,
-            ends: [End::new(dialer), End::new(listener)],
+            ends: streams.each_mut().map(|stream| End::new(stream, expects_plain)),
         }
     }
 
@@ -189,7 +210,7 @@ impl<'a, 's> Feeding<'a, 's> {
         }
         if matches!(stop, Stop::Io(..)) && self.undecided.is_some() {
             // A client sees what its store did; a replica had better get all that was sent to it.
-            self.ends.iter().for_each(|end| through::reset(end.write.as_ref()));
+            self.ends.iter().for_each(|end| through::reset(end.write.tcp()));
         } else {
             let [dialer, listener] = &mut self.ends;
             let _ = timeout(FLUSH_TIME_MAX, async { tokio::join!(dialer.flush(), listener.flush()) }).await;
@@ -319,8 +340,8 @@ impl<'a, 's> Feeding<'a, 's> {
         };
         let (dialer_reads, listener_reads) =
             (reads && dialer.reads(listener), reads && listener.reads(dialer));
-        let listener_writes = !listener.queue.is_empty() || listener.closes(dialer);
-        let dialer_writes = !dialer.queue.is_empty();
+        let listener_writes = listener.writes() || listener.closes(dialer);
+        let dialer_writes = dialer.writes();
         tokio::select! {
             () = link.end.cancelled() => return Err(Stop::Ended),
             side = passed(handshake), if handshake.is_some() => return Err(Stop::Slow(side)),
@@ -330,12 +351,14 @@ impl<'a, 's> Feeding<'a, 's> {
                 dialer.read_closed = count == 0;
                 self.run_bytes += count;
                 link.count_bytes(Side::Dialer, count as u64);
+                dialer.speaks_as_expected().map_err(|error| Stop::Tls(Side::Dialer, error))?;
             }
             read = read(&mut listener.read, &mut listener.input, bytes_max), if listener_reads => {
                 let count = read.map_err(|error| Stop::Io(Side::Listener, error))?;
                 listener.read_closed = count == 0;
                 self.run_bytes += count;
                 link.count_bytes(Side::Listener, count as u64);
+                listener.speaks_as_expected().map_err(|error| Stop::Tls(Side::Listener, error))?;
             }
             written = write(&mut dialer.write, &mut dialer.queue), if dialer_writes => {
                 dialer.written(written.map_err(|error| Stop::Io(Side::Dialer, error))?);
@@ -349,7 +372,8 @@ impl<'a, 's> Feeding<'a, 's> {
 }
 
 impl<'s> End<'s> {
-    fn new(stream: &'s mut TcpStream) -> Self {
+    fn new(stream: &'s mut Stream, expects_plain: bool) -> Self {
+        let expects_plain = expects_plain && matches!(stream, Stream::Plain(_));
         let (read, write) = stream.split();
         Self {
             read,
@@ -360,6 +384,7 @@ impl<'s> End<'s> {
             flow: Flow::More,
             read_closed: false,
             write_closed: false,
+            expects_plain,
         }
     }
 
@@ -375,9 +400,20 @@ impl<'s> End<'s> {
         !self.read_closed && self.flow == Flow::More && other.queued_bytes < QUEUE_BYTES_MAX
     }
 
+    /// Is there anything to be sent, or on its way?
+    fn writes(&self) -> bool {
+        !self.queue.is_empty() || self.write.is_unflushed()
+    }
+
+    /// Its first bytes tell; a session would take them for a client's, and let them pass.
+    fn speaks_as_expected(&mut self) -> Result<(), TlsError> {
+        let begins = std::mem::take(&mut self.expects_plain) && begins_tls(&self.input);
+        if begins { Err(TlsError::NotPlain) } else { Ok(()) }
+    }
+
     /// The other end sends no more, and all it sent is on its way: say so.
     fn closes(&self, other: &Self) -> bool {
-        other.read_closed && self.queue.is_empty() && !self.write_closed
+        other.read_closed && !self.writes() && !self.write_closed
     }
 
     fn written(&mut self, written: Written) {
@@ -409,17 +445,7 @@ async fn read(
     into: &mut BytesMut,
     bytes_max: impl Fn() -> usize,
 ) -> io::Result<usize> {
-    poll_fn(|cx: &mut Context<'_>| {
-        let ready = from.as_ref().poll_read_ready(cx);
-        if ready.is_pending() && into.is_empty() {
-            *into = BytesMut::new();
-        }
-        ready!(ready)?;
-        let bytes_max = bytes_max();
-        into.reserve(bytes_max);
-        poll_read_buf(Pin::new(from), cx, &mut (&mut *into).limit(bytes_max))
-    })
-    .await
+    poll_fn(|cx| from.poll_read_into(cx, into, &bytes_max)).await
 }
 
 enum Written {
@@ -430,6 +456,10 @@ enum Written {
 
 async fn write(to: &mut WriteHalf<'_>, queue: &mut VecDeque<Bytes>) -> io::Result<Written> {
     let Some(front) = queue.front_mut() else {
+        if to.is_unflushed() {
+            to.flush().await?;
+            return Ok(Written::Bytes(0));
+        }
         to.shutdown().await?;
         return Ok(Written::End);
     };

@@ -147,13 +147,14 @@ fn fixed_differences(before: &Config, after: &Config) -> Vec<&'static str> {
         },
         peers: after.peers.clone(),
         links: after.links.clone(),
+        tls: after.tls.clone(),
         translation: after.translation.clone(),
         limits: after.limits.clone(),
         log: config::Log { level: after.log.level, ..before.log.clone() },
         ..before.clone()
     };
     if keys.is_empty() && taken_over != *after {
-        keys.push("a table other than [node], [[peer]], [[link]], [translation], [limits] and [log]");
+        keys.push("a table other than [node], [[peer]], [[link]], [tls], [translation], [limits] and [log]");
     }
     keys
 }
@@ -177,13 +178,14 @@ impl Changes {
         let is_another =
             |link: &&config::Link| !after.links.contains(link) || target(before, link) != target(after, link);
         let stays = |peer: &config::Peer| {
-            after
-                .peer(&peer.id)
-                .is_some_and(|after| after.store == peer.store && after.release == peer.release)
+            after.peer(&peer.id).is_some_and(|after| {
+                (&after.store, &after.release, after.tls) == (&peer.store, &peer.release, peer.tls)
+            })
         };
         let mut nodes: Vec<PeerName> =
             before.peers.iter().filter(|peer| !stays(peer)).map(|peer| peer.id.clone()).collect();
-        if (&before.node.store, &before.node.release) != (&after.node.store, &after.node.release) {
+        let own = |node: &config::Node| (node.store.clone(), node.release.clone(), node.tls);
+        if own(&before.node) != own(&after.node) {
             nodes.push(before.node.id.clone());
         }
         Self {

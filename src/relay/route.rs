@@ -45,6 +45,12 @@ pub struct Route {
     pub target: StoreAddress,
     /// The target's name in the metrics.
     pub label: PeerName,
+    /// Who dialled speaks TLS.
+    pub dialer_tls: bool,
+    /// The target does.
+    pub listener_tls: bool,
+    /// The target's name, as its certificate may say it.
+    pub host: String,
     dial_as: DialAs,
 }
 
@@ -131,7 +137,15 @@ impl Accepts {
                         (shared.peers.store_of(peer).ok_or(NoRoute::PeerGone)?, peer.clone())
                     }
                 };
-                Ok(Route { configured: link.clone(), target, label, dial_as: DialAs::Ourselves { mark } })
+                Ok(Route {
+                    configured: link.clone(),
+                    dialer_tls: link.tls,
+                    listener_tls: shared.peers.speaks_tls(&label, target.port()),
+                    host: target.host().to_owned(),
+                    target,
+                    label,
+                    dial_as: DialAs::Ourselves { mark },
+                })
             }
             Self::Intercepted { listen, way } => {
                 let intercept = intercept.ok_or(NoRoute::NoOriginalDestination)?;
@@ -153,8 +167,13 @@ impl Accepts {
                 } else {
                     DialAs::Ourselves { mark }
                 };
-                let configured = config::Link { listen: *listen, to: link_to, peer: None };
-                Ok(Route { configured, target: to.into(), label, dial_as })
+                // The connection is the store's own: both ends speak what its port does.
+                let tls = shared.peers.speaks_tls(&label, to.port());
+                let configured = config::Link { listen: *listen, to: link_to, peer: None, tls };
+                let target = StoreAddress::from(to);
+                let known = shared.peers.store_of(&label);
+                let host = known.as_ref().unwrap_or(&target).host().to_owned();
+                Ok(Route { configured, target, label, dialer_tls: tls, listener_tls: tls, host, dial_as })
             }
         }
     }
@@ -164,7 +183,7 @@ impl Accepts {
         match self {
             Self::Configured(link) => link.clone(),
             Self::Intercepted { listen, .. } => {
-                config::Link { listen: *listen, to: LinkTarget::Store, peer: None }
+                config::Link { listen: *listen, to: LinkTarget::Store, peer: None, tls: false }
             }
         }
     }
@@ -247,6 +266,7 @@ mod tests {
             outbound_listen_port: 2,
             inbound_ports: vec![6379],
             outbound_ports: vec![6379],
+            plain_ports: Vec::new(),
             store: None,
             exclude: Vec::new(),
             ipv4: true,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use segue_wire::{FaultKind, Hints, PeerName, Protocol, Refusal, Session, Side, Verdict};
+use segue_wire::{FaultKind, Hints, Mode, PeerName, Protocol, Refusal, Session, Side, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -35,6 +35,7 @@ use crate::{
     seldom::Seldom,
     status::{ConfigStatus, RefusalStatus},
     streams::Streams,
+    tls::{self, TlsError},
 };
 
 /// A link's two sockets.
@@ -47,6 +48,7 @@ pub struct Shared {
     config: ArcSwap<Config>,
     pub(super) protocol: Arc<dyn Protocol>,
     pub(super) peers: Peers,
+    pub(super) tls: Arc<tls::Current>,
     pub(super) streams: Streams,
     pub(super) losses: LossReport,
     pub(super) refusals: Refusals,
@@ -74,13 +76,16 @@ impl Shared {
         protocol: Arc<dyn Protocol>,
         sockets: Arc<Listeners>,
     ) -> Result<Self, StartError> {
+        let metrics = Metrics::new()?;
+        let tls = Arc::new(tls::Current::new(config.tls.clone(), metrics.tls_renewals.clone()));
         Ok(Self {
-            peers: Peers::new(&config, protocol.clone()),
+            peers: Peers::new(&config, protocol.clone(), tls.clone()),
+            tls,
             streams: Streams::open(&config.state.dir)?,
             losses: LossReport::new(),
             refusals: Refusals::default(),
             translation: Translation::new(&config.translation, &config.state.dir),
-            metrics: Metrics::new()?,
+            metrics,
             pipes: Pipes::new(config.limits.pipes_max),
             bounds: Bounds::new(&config.limits),
             seldom: Seldom::default(),
@@ -107,10 +112,12 @@ impl Shared {
     }
 
     pub(super) fn set_config(&self, config: Config) {
+        self.tls.replace(config.tls.clone());
         self.peers.replace(&config);
         self.pipes.set_pipes_max(config.limits.pipes_max);
         self.bounds.held.set_bytes_max(config.limits.held_bytes_total_max);
         self.config.store(Arc::new(config));
+        self.say_warnings();
         self.raise_files_limit();
     }
 
@@ -132,9 +139,11 @@ impl Shared {
             Stop::Closed | Stop::Ended => {
                 tracing::debug!(link = link.id, peer = peer_text, ?stop, "link ended")
             }
-            Stop::Io(side, error) => {
-                tracing::debug!(link = link.id, peer = peer_text, %side, %error, "link broke");
-            }
+            Stop::Io(side, error) => match TlsError::in_error(&error) {
+                Some(error) => self.no_tls(configured, peer, (side, &link.address(side)), &error),
+                None => tracing::debug!(link = link.id, peer = peer_text, %side, %error, "link broke"),
+            },
+            Stop::Tls(side, error) => self.no_tls(configured, peer, (side, &link.address(side)), &error),
             Stop::Fault(fault) => match fault.kind {
                 FaultKind::Refused(refusal) => {
                     if matches!(refusal, Refusal::Loss { .. })
@@ -196,6 +205,13 @@ impl Shared {
         self.seldom.is_due(kind, Instant::now())
     }
 
+    /// What the config has that won't do for long.
+    pub(super) fn say_warnings(&self) {
+        for config::Problem { line, place, message } in &self.config().warnings {
+            tracing::warn!(line, place, message, "the config needs a look");
+        }
+    }
+
     /// To what the links may need; said where the system does not grant it.
     pub(super) fn raise_files_limit(&self) {
         let config = self.config();
@@ -221,6 +237,30 @@ impl Shared {
 
     pub(super) fn files_max(&self) -> usize {
         self.files_max.load(Relaxed)
+    }
+
+    /// TLS is not agreed upon with that end.
+    pub(super) fn no_tls(
+        &self,
+        configured: &config::Link,
+        peer: Option<PeerName>,
+        (side, address): (Side, &str),
+        error: &TlsError,
+    ) {
+        if matches!(error, TlsError::TimedOut(_)) {
+            self.hit(Limit::TlsHandshakeTime);
+        }
+        match error.label() {
+            Some(reason) => {
+                self.refused(configured, peer, reason, format!("{side} {address}: {error}"));
+            }
+            None => tracing::debug!(listen = %configured.listen, %side, address, %error, "ended before TLS"),
+        }
+    }
+
+    /// Nothing is translated, and so nothing need be understood.
+    pub(super) fn passes_anything(&self) -> bool {
+        self.translation.settings().mode == Mode::Off
     }
 
     pub(super) fn refused(

@@ -32,7 +32,7 @@ use tokio::{
 
 use super::{
     link::Link,
-    pump::{FLUSH_TIME_MAX, Stop},
+    pump::{FLUSH_TIME_MAX, LITTLE_BYTES, Stop},
 };
 use crate::net::pipes::{LentPipe, Pipes};
 
@@ -42,8 +42,6 @@ const SHARED_BYTES: usize = 64 << 10;
 const LARGE_READS: u8 = 2;
 /// A wake-up that brought less than this was the end of the bulk.
 const BULK_BYTES_MIN: usize = 16 << 10;
-/// While all links together hold what they may, no more than this is read at once, and no pipe borrowed.
-const LITTLE_BYTES: usize = 1 << 10;
 /// After so many reads of one direction, other connections have their turn.
 const READS_MAX: u32 = 32;
 
@@ -94,8 +92,8 @@ async fn pass(link: &Link, pipes: &Pipes, streams: &mut [TcpStream; 2], begun: [
         moved = moved => return moved.map_or_else(|(side, error)| Stop::Io(side, error), |()| Stop::Closed),
         () = link.end.cancelled() => {}
         // While a lane waits for its receiver it does not read, and would not notice.
-        error = broken(&dialer_write) => return Stop::Io(Side::Dialer, error),
-        error = broken(&listener_write) => return Stop::Io(Side::Listener, error),
+        error = broken(dialer_write.as_ref()) => return Stop::Io(Side::Dialer, error),
+        error = broken(listener_write.as_ref()) => return Stop::Io(Side::Listener, error),
     }
     let flushed = poll_fn(|cx| {
         let one = from_dialer.poll_send(cx)?;
@@ -106,15 +104,15 @@ async fn pass(link: &Link, pipes: &Pipes, streams: &mut [TcpStream; 2], begun: [
     Stop::Ended
 }
 
-async fn broken(stream: &WriteHalf<'_>) -> io::Error {
+pub async fn broken(stream: &TcpStream) -> io::Error {
     let reset = || io::ErrorKind::ConnectionReset.into();
     match stream.ready(Interest::ERROR).await {
-        Ok(_) => stream.as_ref().take_error().ok().flatten().unwrap_or_else(reset),
+        Ok(_) => stream.take_error().ok().flatten().unwrap_or_else(reset),
         Err(error) => error,
     }
 }
 
-type Broken = (Side, io::Error);
+pub type Broken = (Side, io::Error);
 
 /// One direction.
 struct Lane<'s, 'p> {
@@ -203,6 +201,7 @@ impl<'s, 'p> Lane<'s, 'p> {
         link: &Link,
         pipes: &'p Pipes,
     ) -> Poll<Result<usize, Broken>> {
+        // While all links hold what they may, no pipe is borrowed either.
         let read_bytes_max = if link.all_held.is_full() { LITTLE_BYTES } else { SHARED_BYTES };
         if self.large_reads >= LARGE_READS && self.pipe.is_none() && read_bytes_max == SHARED_BYTES {
             self.pipe = pipes.lend();

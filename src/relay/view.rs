@@ -59,6 +59,7 @@ impl Shared {
                 Limit::OpenFiles => (self.files_max(), files::open()),
                 Limit::HandshakeTime => (milliseconds(limits.handshake_timeout), None),
                 Limit::DialTime => (milliseconds(limits.dial_timeout), None),
+                Limit::TlsHandshakeTime => (milliseconds(limits.tls_handshake_timeout), None),
             };
             LimitStatus {
                 limit: limit.key().to_owned(),
@@ -162,6 +163,7 @@ impl Shared {
                     .set(used.try_into().unwrap_or(i64::MAX));
             }
         }
+        self.report_certificates();
         for link in &links {
             self.report_bytes(link);
             if let Some(peer) = link.peer(self.peers.own_name()) {
@@ -170,6 +172,21 @@ impl Shared {
             }
         }
         self.metrics.gather()
+    }
+
+    /// Those in use. Renewed files are seen at the next scrape, also where no handshake looks at them.
+    fn report_certificates(&self) {
+        let expiry = &self.metrics.tls_certificate_expiry;
+        match self.tls.in_use() {
+            Some(keys) => {
+                for (file, validity) in keys.validities() {
+                    expiry.with_label_values(&[file]).set(validity.end_unix_s());
+                }
+                let tls = self.tls.clone();
+                self.listening.runtime.spawn(async move { tls.keys().await });
+            }
+            None => expiry.reset(),
+        }
     }
 
     pub(super) fn report_bytes(&self, link: &Link) {

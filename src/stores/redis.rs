@@ -7,6 +7,7 @@ use redis::{RedisConnectionInfo, aio::MultiplexedConnection};
 use crate::{
     config::{Credentials, StoreAddress},
     net,
+    tls::{Keys, Stream, TlsError, handshake},
 };
 
 /// What a server says it is.
@@ -23,23 +24,34 @@ pub enum ProbeError {
     #[error("{0} did not answer INFO within {1:?}")]
     TimedOut(String, Duration),
     #[error("{0} did not answer INFO: {1}")]
-    Failed(String, redis::RedisError),
+    Failed(String, Failed),
     #[error("the INFO of {0} names no version")]
     NoVersion(String),
 }
 
-/// `mark` is what our own connections carry where others are intercepted.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    #[error(transparent)]
+    Dial(#[from] io::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Redis(#[from] redis::RedisError),
+}
+
+/// With `keys`, over TLS. `mark` is what our own connections carry where others are intercepted.
 ///
 /// # Errors
 /// No connection, no leave to ask (`NOAUTH`: set `password_file`), no answer in time.
 pub async fn probe(
     address: &StoreAddress,
     credentials: Option<&Credentials>,
+    keys: Option<&Keys>,
     mark: Option<u32>,
     limit: Duration,
 ) -> Result<Identity, ProbeError> {
     let name = address.to_string();
-    let asked = tokio::time::timeout(limit, info(address, credentials, mark, limit)).await;
+    let asked = tokio::time::timeout(limit, info(address, credentials, keys, mark, limit)).await;
     let info = asked
         .map_err(|_| ProbeError::TimedOut(name.clone(), limit))?
         .map_err(|error| ProbeError::Failed(name.clone(), error))?;
@@ -49,15 +61,22 @@ pub async fn probe(
 async fn info(
     address: &StoreAddress,
     credentials: Option<&Credentials>,
+    keys: Option<&Keys>,
     mark: Option<u32>,
     limit: Duration,
-) -> redis::RedisResult<String> {
-    let stream = net::dial_with(&address.to_string(), mark, limit).await?;
+) -> Result<String, Failed> {
+    let tcp = net::dial_with(&address.to_string(), mark, limit).await?;
+    let stream = match keys {
+        Some(keys) => handshake::connect(keys, address.host(), tcp, limit).await?,
+        None => Stream::Plain(tcp),
+    };
+    let (stream, _) = stream.into_parts();
     let login = login(credentials);
     let (mut connection, driver) = MultiplexedConnection::new(&login, stream).await?;
+    let asked = async { redis::cmd("INFO").arg("server").query_async(&mut connection).await };
     // Ends with the connection, at the end of this function at the latest.
     tokio::select! {
-        answer = async { redis::cmd("INFO").arg("server").query_async(&mut connection).await } => answer,
+        info = asked => Ok(info?),
         () = driver => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
     }
 }

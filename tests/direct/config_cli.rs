@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use segue_bench::authority::Authority;
+
 const CONFIG: &str = r#"[node]
 id = "n1"
 protocol = "redis"
@@ -40,6 +42,18 @@ fn a_good_config_is_summed_up() {
 }
 
 #[test]
+fn a_certificate_out_of_its_time_is_told_on_stderr() {
+    let authority = Authority::new("the lab").unwrap();
+    let tls = authority.issue_expired("segue").unwrap().sidecar_table();
+    let checked = check(&format!("{CONFIG}{tls}"));
+    assert_eq!(checked.status.code(), Some(0));
+    assert!(checked.stdout.ends_with(b"\nok\n"), "{}", checked.stdout.escape_ascii());
+    let warned = String::from_utf8(checked.stderr).unwrap();
+    assert!(warned.starts_with("warning: segue.toml:10: [tls] certificate_file = "), "{warned}");
+    assert!(warned.contains("expired on 2001-01-01"), "{warned}");
+}
+
+#[test]
 fn a_bad_config_is_told_on_stderr_with_exit_2() {
     let checked = check(&CONFIG.replace("\"store\"", "\"n2\"").replace("id =", "name ="));
     assert_eq!(checked.status.code(), Some(2));
@@ -48,7 +62,7 @@ fn a_bad_config_is_told_on_stderr_with_exit_2() {
         String::from_utf8(checked.stderr).unwrap(),
         "segue.toml:1: [node]: the key \"id\" is missing; expected a name, such as \"n1\"\n\
          segue.toml:2: [node] name: unknown key; expected one of protocol, id, store, release, username, \
-         password_file\n\
+         password_file, tls\n\
          segue.toml:8: [[link]] to = \"n2\": no [[peer]] has this id; expected \"store\" or the id of a \
          [[peer]], and there is none\n"
     );

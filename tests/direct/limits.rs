@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use segue_bench::{child::wait_for, peers::usage, sidecar::Sidecar};
+use segue_bench::{authority::Authority, child::wait_for, peers::usage, sidecar::Sidecar};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::through::{STEP_TIME_MAX, Through, send_until_blocked};
@@ -72,6 +72,37 @@ fn who_drips_a_command_is_cut_and_who_is_silent_is_not() {
     for (mut client, mut store) in [(silent, silent_store), (idle, idle_store)] {
         client.write_all(PING).unwrap();
         store.read_exact(&mut [0; PING.len()]).unwrap();
+    }
+}
+
+#[test]
+fn who_begins_no_tls_counts_as_undecided_and_is_cut_in_time() {
+    const CERTIFICATE: &str = "segue_tls_certificate_expiry_timestamp_seconds{file=\"certificate_file\"}";
+    let authority = Authority::new("the lab").unwrap();
+    let tls = authority.issue("segue").unwrap().sidecar_table();
+    for (timeout_ms, is_cut) in [(600_000, false), (300, true)] {
+        let through = Through::start(&format!("tls_handshake_timeout_ms = {timeout_ms}\n{tls}"));
+        let await_undecided = |count| {
+            let reached = wait_for(STEP_TIME_MAX, || {
+                Ok((limit(&through.sidecar, "undecided_links_max").0 == Some(count)).then_some(()))
+            });
+            assert!(reached.unwrap().is_some(), "{:?}", limit(&through.sidecar, "undecided_links_max"));
+        };
+        let silent = TcpStream::connect(("127.0.0.1", through.link_port)).unwrap();
+        silent.set_read_timeout(Some(STEP_TIME_MAX)).unwrap();
+        if is_cut {
+            assert!(is_gone(&silent));
+            await_metric(&through.sidecar, "segue_limit_hits_total{limit=\"tls_handshake_timeout_ms\"}", 1.0);
+            await_metric(&through.sidecar, "segue_refusals_total{reason=\"tls-timeout\"}", 1.0);
+        } else {
+            await_undecided(1);
+            assert_eq!(limit(&through.sidecar, "tls_handshake_timeout_ms"), (None, 0));
+        }
+        drop(silent);
+        await_undecided(0);
+        let expiry = through.sidecar.metric(CERTIFICATE).unwrap();
+        // In the year 4096.
+        assert!(expiry > Some(6e10), "{expiry:?}");
     }
 }
 

@@ -216,6 +216,27 @@ fn a_reset_of_one_end_is_a_reset_of_the_other() {
 }
 
 #[test]
+fn tls_on_a_plain_link_is_refused_unless_nothing_need_be_understood() {
+    const HELLO: &[u8] = b"\x16\x03\x01\x00\x05hello";
+    let through = Through::start("");
+    let (mut client, store) = through.silent_link();
+    client.write_all(HELLO).unwrap();
+    assert!(is_at_end(&store) && is_at_end(&client));
+    let refused = wait_for(STEP_TIME_MAX, || {
+        Ok((through.sidecar.status()?["refusals"][0]["reason"] == "tls-on-plain").then_some(()))
+    });
+    assert!(refused.unwrap().is_some(), "{}", through.sidecar.log_text());
+
+    let off = serde_json::json!({ "mode": "off" });
+    assert_eq!(through.sidecar.put_translation(&off).unwrap().0, 200);
+    let (mut client, mut store) = through.silent_link();
+    client.write_all(HELLO).unwrap();
+    let mut got = vec![0; HELLO.len()];
+    store.read_exact(&mut got).unwrap();
+    assert_eq!(got, HELLO);
+}
+
+#[test]
 fn a_peer_that_never_reads_blocks_the_other_and_costs_no_memory() {
     let through = Through::start("");
     let (client, store) = through.link();

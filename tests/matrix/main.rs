@@ -13,4 +13,5 @@ mod losses;
 mod reload;
 mod restart;
 mod resync;
+mod tls;
 mod toggles;

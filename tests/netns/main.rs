@@ -10,3 +10,4 @@ mod links;
 mod own;
 mod rules;
 mod takeover;
+mod tls;

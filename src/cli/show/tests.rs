@@ -74,11 +74,13 @@ fn links_and_refusals() {
             peer: Some("n2".to_owned()),
             address: "127.0.0.1:40112".to_owned(),
             release: known("redis-6.0", Learned::Config),
+            tls: Some("TLSv1.3".to_owned()),
         },
         listener: EndStatus {
             peer: Some("n1".to_owned()),
             address: "127.0.0.1:6401".to_owned(),
             release: known("redis-8.0", Learned::Probe),
+            tls: None,
         },
         verdict: "rewrite".to_owned(),
         target: Some("redis-6.0".to_owned()),
@@ -92,7 +94,7 @@ fn links_and_refusals() {
     };
     let new = LinkStatus {
         id: 12,
-        dialer: EndStatus { peer: None, address: "10.0.0.9:51000".to_owned(), release: None },
+        dialer: EndStatus { peer: None, address: "10.0.0.9:51000".to_owned(), release: None, tls: None },
         verdict: "handshake".to_owned(),
         target: None,
         bytes_from_dialer: 0,
@@ -122,9 +124,9 @@ fn links_and_refusals() {
 node n1: redis store at 127.0.0.1:6401, redis-8.0 (probe)
 segue 0.1.0, up 3h 12m; translation auto, loss refuse
 
-LINK  DIALER → LISTENER                           RELEASES                                VERDICT                 SENT →    ← SENT  REWRITTEN  LOSSES  SHIFT  HELD    AGE
-   3  n2 (127.0.0.1:40112) → n1 (127.0.0.1:6401)  redis-6.0 (config) → redis-8.0 (probe)  rewrite to redis-6.0  1.21 KiB  3.00 MiB         17       2   +120   0 B  1m 1s
-  12  10.0.0.9:51000 → n1 (127.0.0.1:6401)        release unknown → redis-8.0 (probe)     handshake                  0 B       0 B          0       0      0   0 B     0s
+LINK  DIALER → LISTENER                                    RELEASES                                VERDICT                 SENT →    ← SENT  REWRITTEN  LOSSES  SHIFT  HELD    AGE
+   3  n2 (127.0.0.1:40112, TLSv1.3) → n1 (127.0.0.1:6401)  redis-6.0 (config) → redis-8.0 (probe)  rewrite to redis-6.0  1.21 KiB  3.00 MiB         17       2   +120   0 B  1m 1s
+  12  10.0.0.9:51000 → n1 (127.0.0.1:6401)                 release unknown → redis-8.0 (probe)     handshake                  0 B       0 B          0       0      0   0 B     0s
 
 refused, newest first:
   12s ago, 127.0.0.1:7401 with n3: unsupported-pair

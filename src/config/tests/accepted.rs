@@ -11,28 +11,38 @@ fn the_example_means_what_it_says() {
             store: store("127.0.0.1:6401"),
             release: ReleaseSetting::Auto,
             credentials: None,
+            tls: false,
         },
         peers: vec![Peer {
             id: "n2".into(),
             store: store("127.0.0.1:6402"),
             release: ReleaseSetting::Auto,
             credentials: None,
+            tls: false,
         }],
         links: vec![
             Link {
                 listen: "127.0.0.1:7401".parse().unwrap(),
                 to: LinkTarget::Store,
                 peer: Some("n2".into()),
+                tls: false,
             },
-            Link { listen: "127.0.0.1:7412".parse().unwrap(), to: LinkTarget::Peer("n2".into()), peer: None },
+            Link {
+                listen: "127.0.0.1:7412".parse().unwrap(),
+                to: LinkTarget::Peer("n2".into()),
+                peer: None,
+                tls: false,
+            },
         ],
         intercept: None,
+        tls: None,
         translation: Translation { mode: Mode::Auto, loss: LossPolicy::Refuse },
         admin: "127.0.0.1:9901".parse().unwrap(),
         metrics: "127.0.0.1:9464".parse().unwrap(),
         state: State { dir: "segue-state".into() },
         limits: Limits::default(),
         log: Log { format: LogFormat::Text, level: tracing::Level::INFO },
+        warnings: Vec::new(),
     };
     assert_eq!(config, expected);
 }
@@ -52,6 +62,7 @@ fn every_other_key_is_read() {
            [limits]\nlinks_max = 7\nheld_bytes_max = 1_048_576\nhandshake_bytes_max = 0x1000\n\
            offset_marks_max = 99\nundecided_links_max = 5\npipes_max = 0\n\
            held_bytes_total_max = 1_048_576\nhandshake_timeout_ms = 900\ndial_timeout_ms = 1500\nprobe_timeout_ms = 100\ndrain_ms = 700\n\
+           tls_handshake_timeout_ms = 800\n\
            [log]\nformat = \"json\"\nlevel = \"debug\"\n";
     let file = folder.path().join("segue.toml");
     std::fs::write(&file, text).unwrap();
@@ -80,6 +91,7 @@ fn every_other_key_is_read() {
         pipes_max: 0,
         dial_timeout,
         probe_timeout,
+        tls_handshake_timeout: Duration::from_millis(800),
         drain_time,
         session,
     };

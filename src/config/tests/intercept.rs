@@ -18,6 +18,7 @@ fn the_example_is_complete_and_needs_no_link() {
         outbound_listen_port: 15002,
         inbound_ports: vec![6379],
         outbound_ports: vec![6379],
+        plain_ports: Vec::new(),
         store: Some(StoreProcess::User("redis".to_owned())),
         exclude: Vec::new(),
         ipv4: true,
@@ -32,7 +33,7 @@ fn the_example_is_complete_and_needs_no_link() {
 fn commented_keys_have_their_defaults() {
     let mut text = with("#store_cgroup", "# store_cgroup").replace("\n#exclude", "\n# exclude");
     let defaults = parse(&text).unwrap();
-    for key in ["inbound_", "outbound_", "ipv", "mark"] {
+    for key in ["inbound_", "outbound_", "plain_", "ipv", "mark"] {
         text = text.replace(&format!("\n#{key}"), &format!("\n{key}"));
     }
     assert_eq!(parse(&text).unwrap(), defaults);

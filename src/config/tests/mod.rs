@@ -5,6 +5,7 @@ use super::*;
 mod accepted;
 mod intercept;
 mod refused;
+mod tls;
 
 /// The config of the first issue, which must work for good.
 const EXAMPLE: &str = r#"[node]

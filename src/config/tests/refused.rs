@@ -25,13 +25,13 @@ fn unknown_keys_and_tables() {
     assert_refused(
         &changed("id = \"n2\"", "id = \"n2\"\nxyz = \"hunter2\""),
         &[
-            "segue.toml:9: [[peer]] xyz: unknown key; expected one of id, store, release, username, password_file",
+            "segue.toml:9: [[peer]] xyz: unknown key; expected one of id, store, release, username, password_file, tls",
         ],
     );
     assert_refused(
         &(EXAMPLE.to_owned() + "[[cluster]]\n"),
         &[
-            "segue.toml:30: [[cluster]]: unknown table; expected one of node, peer, link, intercept, translation, admin, \
+            "segue.toml:30: [[cluster]]: unknown table; expected one of node, peer, link, intercept, tls, translation, admin, \
            metrics, state, limits, log",
         ],
     );
