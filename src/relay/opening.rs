@@ -98,8 +98,9 @@ impl Opening {
             (facts.dialer.name.clone(), facts.listener.name.clone())
         };
         let recall = |follower: Option<PeerName>| {
-            let key = StreamKey { stream: stream.to_owned(), follower: follower?.to_string() };
-            self.shared.streams.recall(&key)
+            let key = |follower| StreamKey { stream: stream.to_owned(), follower };
+            let streams = &self.shared.streams;
+            streams.recall(&key(follower?.to_string())).or_else(|| streams.recall(&key(String::new())))
         };
         Answer::Stream { dialer: recall(dialer), listener: recall(listener) }
     }

@@ -50,7 +50,8 @@ pub const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 pub enum Stop {
     /// Both ends closed it, or one that the other can't do without.
     Closed,
-    /// The sidecar ends it: a toggle, a newer link of the same replica, the end of the process.
+    /// The sidecar ends it: a toggle, a newer link of the same replica, the end of the process; or its
+    /// session does.
     Ended,
     Io(Side, io::Error),
     /// That side does not speak what the config says.
@@ -131,6 +132,8 @@ struct Feeding<'a, 's> {
     turn: Option<Turn>,
     /// Read since other links of the thread went on.
     run_bytes: usize,
+    /// The session wants no more of this link.
+    closes: bool,
     ends: [End<'s>; 2],
 }
 
@@ -174,6 +177,7 @@ impl<'a, 's> Feeding<'a, 's> {
             begun: None,
             turn: None,
             run_bytes: 0,
+            closes: false,
             ends: streams.each_mut().map(|stream| End::new(stream, expects_plain)),
         }
     }
@@ -191,6 +195,9 @@ impl<'a, 's> Feeding<'a, 's> {
                     begun(listener.queue, dialer.read_closed),
                     begun(dialer.queue, listener.read_closed),
                 ]);
+            }
+            if self.closes {
+                break Stop::Ended;
             }
             if self.is_over() {
                 break Stop::Closed;
@@ -318,6 +325,7 @@ impl<'a, 's> Feeding<'a, 's> {
                     self.session = None;
                     self.opening.spliced(self.link);
                 }
+                Effect::Close => self.closes = true,
             }
         }
         Ok(any)

@@ -66,7 +66,7 @@ fn feed(session: &mut dyn segue_wire::Session, input: &mut [BytesMut; 2], from: 
             for effect in out.drain().collect::<Vec<_>>() {
                 moved = true;
                 let over = match effect {
-                    Effect::Splice => true,
+                    Effect::Splice | Effect::Close => true,
                     Effect::Ask(question) => session.answer(answer(&question), &mut Effects::new()).is_err(),
                     _ => false,
                 };
@@ -86,7 +86,7 @@ fn answer(question: &Question) -> Answer {
         name: name.into(),
         release: Some(Release::new("redis", major, minor, None)),
     };
-    let state = || -> Bytes { saved::exact(&mut OffsetMap::new(10, 10, LIMITS.offset_marks_max), false) };
+    let state = || -> Bytes { saved::branch("b", "a", &mut OffsetMap::new(10, 10, LIMITS.offset_marks_max)) };
     match question {
         Question::Ends { .. } => {
             Answer::Ends { dialer: end("a", 5, 0), listener: end("b", 8, 0), refuse_early: None }

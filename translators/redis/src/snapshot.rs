@@ -51,7 +51,7 @@ impl Snapshot {
             None => {
                 let length =
                     integer(body).and_then(|length| u64::try_from(length).ok()).ok_or_else(malformed)?;
-                (End::Length(length), hex(nonce))
+                (End::Length(length), hex(nonce).into())
             }
         };
         let buffer = out.buffer(REPLICA);
@@ -65,7 +65,7 @@ impl Snapshot {
         self.rewriter.held_bytes()
     }
 
-    /// True once the replica has been sent all of it.
+    /// True once the replica has been sent all but its end.
     pub fn feed(&mut self, input: &mut BytesMut, out: &mut Effects) -> Result<bool, FaultKind> {
         if !self.rewritten {
             let mut losses = Vec::new();
@@ -98,18 +98,22 @@ impl Snapshot {
                 }
             }
         }
+        Ok(true)
+    }
+
+    /// Tells the replica that it has all.
+    pub fn end(self, out: &mut Effects) {
         out.send_slice(REPLICA, &self.mark);
         out.note(Note::Translated("snapshot"));
-        Ok(true)
     }
 }
 
-fn hex(nonce: &[u8; 20]) -> Bytes {
+pub fn hex(nonce: &[u8; 20]) -> String {
     use std::fmt::Write;
     let mut text = String::with_capacity(MARK_BYTES);
     for byte in nonce {
         // Writing to a String can't fail.
         let _ = write!(text, "{byte:02x}");
     }
-    text.into()
+    text
 }

@@ -1,12 +1,14 @@
 //! The command stream, from the master to an older replica.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use segue_wire::{Effect, Effects, FaultKind, Grade, Limits, LossPolicy, Note, Refusal, Side, StreamKey};
+use segue_wire::{
+    Effect, Effects, FaultKind, Grade, Limits, Loss, LossPolicy, Note, Refusal, Side, StreamKey,
+};
 
 use crate::{
     offsets::OffsetMap,
     resp::{self, Collect, Command, Head, Pass},
-    rules::{Handling, Lost, Rewritten, Rules},
+    rules::{Handling, Rewritten, Rules},
     saved,
 };
 
@@ -20,18 +22,51 @@ pub struct Stream {
     rules: Rules,
     limits: Limits,
     policy: LossPolicy,
-    key: StreamKey,
+    course: Course,
     map: OffsetMap,
     unit: Unit,
     in_transaction: bool,
-    db: u64,
-    /// Have the offsets ever differed on this link; and has that been saved?
-    shifted: bool,
-    shift_saved: bool,
+    /// The database selected on this link, once it was.
+    db: Option<u64>,
+    /// The counts would part here, and the replica still follows by the master's id.
+    parting: bool,
     /// Bytes appended since the map was saved whole.
     journal_bytes: usize,
     /// What one feed gives, until what it relies on is saved.
     given: Effects,
+}
+
+/// By which id the replica follows.
+///
+/// Equal offsets of one id mean equal data, for whoever compares them: the master, a sub-replica, a store
+/// that no sidecar stands beside. So a replica follows by the master's id only as long as its count has
+/// never differed; before it first does, the stream gets an id of its own, as of then.
+#[derive(Debug)]
+pub struct Course {
+    /// The master's id.
+    pub trunk: String,
+    pub follower: String,
+    /// The id of the replica's own.
+    pub branch: Option<String>,
+    /// The branch that it followed before, until it has acknowledged something of this one.
+    pub earlier: Option<StreamKey>,
+}
+
+impl Course {
+    /// Whatever is said in a branch, no other follower hears: its id says it all.
+    pub const fn branch_key(id: String) -> StreamKey {
+        StreamKey { stream: id, follower: String::new() }
+    }
+
+    fn trunk_key(&self) -> StreamKey {
+        StreamKey { stream: self.trunk.clone(), follower: self.follower.clone() }
+    }
+}
+
+/// Is what replicas of this age must hear often longer than what their master says? A time to live comes
+/// with a good part of all writes.
+pub fn branches_at_once(rules: &Rules) -> bool {
+    rules.handling(b"SET", 5) == Handling::Collect
 }
 
 /// Beyond this, the map is saved whole again.
@@ -46,13 +81,21 @@ enum Unit {
     Collecting(Collect),
 }
 
+/// Does the link go on?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fed {
+    GoesOn,
+    /// What comes next needs an id of its own, which a replica is only told when it dials.
+    Parts,
+}
+
 impl Stream {
     /// `map` says where the replica stands.
     pub fn new(
         rules: Rules,
         limits: Limits,
         policy: LossPolicy,
-        key: StreamKey,
+        course: Course,
         map: OffsetMap,
         out: &mut Effects,
     ) -> Self {
@@ -60,33 +103,47 @@ impl Stream {
             rules,
             limits,
             policy,
-            key,
+            course,
             map,
             unit: Unit::Unknown,
             in_transaction: false,
-            db: 0,
-            shifted: false,
-            shift_saved: false,
+            db: None,
+            parting: false,
             journal_bytes: 0,
             given: Effects::new(),
         };
-        stream.shifted = stream.map.shift() != 0;
+        if stream.course.branch.is_some() {
+            out.push(Effect::Save(stream.course.trunk_key(), saved::branched_off()));
+        }
         stream.save_whole(out);
         out.note(Note::Shift(stream.map.shift()));
         stream
     }
 
-    pub const fn map(&mut self) -> &mut OffsetMap {
-        &mut self.map
+    pub const fn map(&self) -> &OffsetMap {
+        &self.map
     }
 
-    pub fn feed(&mut self, input: &mut BytesMut, out: &mut Effects) -> Result<(), FaultKind> {
+    /// The master's offset that the replica's stands for.
+    pub fn acknowledge(&mut self, replica: u64, out: &mut Effects) -> u64 {
+        if let Some(earlier) = self.course.earlier.take() {
+            out.push(Effect::Forget(earlier));
+        }
+        self.map.acknowledge(replica)
+    }
+
+    pub fn feed(&mut self, input: &mut BytesMut, out: &mut Effects) -> Result<Fed, FaultKind> {
         let mut given = std::mem::take(&mut self.given);
         let fed = self.translate(input, &mut given);
         self.journal(out);
         out.append(&mut given);
         self.given = given;
-        fed
+        fed?;
+        if !self.parting {
+            return Ok(Fed::GoesOn);
+        }
+        out.push(Effect::Save(self.course.trunk_key(), saved::branched_off()));
+        Ok(Fed::Parts)
     }
 
     fn translate(&mut self, input: &mut BytesMut, out: &mut Effects) -> Result<(), FaultKind> {
@@ -97,6 +154,12 @@ impl Stream {
             match &mut self.unit {
                 Unit::Unknown => match resp::head(rest)? {
                     Head::Incomplete => break,
+                    // Another sidecar's padding: it says nothing, and where the replica is ahead is not needed.
+                    Head::Blank(len) if self.map.shift() > 0 => {
+                        self.pass(input.split_to(passed).freeze(), out);
+                        passed = 0;
+                        self.pay_back(input.split_to(len).len(), 0, "blank-line", out);
+                    }
                     Head::Blank(len) => passed += len,
                     Head::Command { argc, name, end } => {
                         if !is_special(name) && self.rules.handling(name, argc) == Handling::Pass {
@@ -128,6 +191,9 @@ impl Stream {
                     let Some((raw, command)) = collect.take(input, "held_bytes_max", max)? else { break };
                     self.unit = Unit::Unknown;
                     self.command(raw, command, out)?;
+                    if self.parting {
+                        break;
+                    }
                 }
             }
         }
@@ -142,10 +208,16 @@ impl Stream {
             b"EXEC" => self.in_transaction = false,
             b"SELECT" => {
                 let db = command.get(1).and_then(|db| resp::integer(db));
-                self.db = db.and_then(|db| u64::try_from(db).ok()).unwrap_or(self.db);
+                let db = db.and_then(|db| u64::try_from(db).ok());
+                if self.map.shift() > 0 && !self.in_transaction && db.is_some() && db == self.db {
+                    self.pay_back(raw.len(), 0, "select", out);
+                    return Ok(());
+                }
+                self.db = db.or(self.db);
             }
+            // A PING only keeps the link alive: a blank line does as well, and is shorter.
             b"PING" if self.map.shift() > 0 && !self.in_transaction => {
-                self.pay_back(raw.len(), out);
+                self.pay_back(raw.len(), 1, "ping", out);
                 return Ok(());
             }
             _ => return self.rewrite(raw, command, out),
@@ -161,26 +233,33 @@ impl Stream {
             return Ok(());
         }
         let Rewritten { commands, rules, losses } = rewritten;
-        self.report(losses, out)?;
+        let losses: Vec<_> = losses.into_iter().map(|lost| lost.at(self.db.unwrap_or(0))).collect();
+        self.refuse(&losses)?;
+        let mut older = BytesMut::new();
+        resp::write_together(&mut older, &commands, self.in_transaction);
+        self.parting = self.course.branch.is_none() && older.len() > raw.len();
+        if self.parting {
+            return Ok(());
+        }
+        for loss in losses {
+            out.note(Note::Lost(loss));
+        }
         for rule in rules {
             out.note(Note::Translated(rule));
         }
-        let mut older = BytesMut::new();
-        resp::write_together(&mut older, &commands, self.in_transaction);
         self.say(raw.len(), &older, out);
         Ok(())
     }
 
-    fn report(&self, losses: Vec<Lost>, out: &mut Effects) -> Result<(), FaultKind> {
-        for lost in losses {
-            let loss = lost.at(self.db);
-            if loss.grade == Grade::Data && self.policy == LossPolicy::Refuse {
+    fn refuse(&self, losses: &[Loss]) -> Result<(), FaultKind> {
+        let refused = |loss: &&Loss| loss.grade == Grade::Data && self.policy == LossPolicy::Refuse;
+        match losses.iter().find(refused) {
+            Some(loss) => {
                 let to = self.rules.pair().to_release.clone();
-                return Err(FaultKind::Refused(Refusal::Loss { to, loss: Box::new(loss) }));
+                Err(FaultKind::Refused(Refusal::Loss { to, loss: Box::new(loss.clone()) }))
             }
-            out.note(Note::Lost(loss));
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn pass(&mut self, raw: Bytes, out: &mut Effects) {
@@ -202,46 +281,52 @@ impl Stream {
         buffer.put_slice(older);
         self.map.translated(taken as u64, (padding + older.len()) as u64);
         if self.map.shift() != shift {
-            self.shifted = true;
             out.note(Note::Shift(self.map.shift()));
         }
     }
 
-    /// A PING only keeps the link alive: a blank line does as well, and is shorter.
-    fn pay_back(&mut self, taken: usize, out: &mut Effects) {
+    /// Says at least `least` blank lines in place of `taken` bytes that do nothing, and no more of them than
+    /// the shift leaves open.
+    fn pay_back(&mut self, taken: usize, least: usize, rule: &'static str, out: &mut Effects) {
         let room = usize::try_from(self.map.shift()).unwrap_or(0);
-        let given = taken.saturating_sub(room).max(1);
+        let given = taken.saturating_sub(room).max(least);
         out.buffer(REPLICA).put_bytes(b'\n', given);
-        self.map.translated(taken as u64, given as u64);
-        out.note(Note::Translated("ping"));
+        // Who has what came before has this, too, although blank lines count only with the next command.
+        self.map.translated(taken as u64, 0);
+        self.map.translated(0, given as u64);
+        out.note(Note::Translated(rule));
         out.note(Note::Shift(self.map.shift()));
     }
 
     /// Saves what was done since the last time, before it is sent.
     fn journal(&mut self, out: &mut Effects) {
-        let shifts = self.shifted && !self.shift_saved;
-        if shifts || self.journal_bytes > JOURNAL_BYTES_MAX {
+        let Some(branch) = &self.course.branch else { return };
+        if self.journal_bytes > JOURNAL_BYTES_MAX {
             self.save_whole(out);
         } else if let Some(steps) = self.map.take_steps() {
             self.journal_bytes += steps.len();
-            out.push(Effect::Append(self.key.clone(), steps));
+            out.push(Effect::Append(Course::branch_key(branch.clone()), steps));
         }
     }
 
+    /// Nothing need be known of a replica that counts as its master does.
     fn save_whole(&mut self, out: &mut Effects) {
-        self.shift_saved = self.shifted;
+        let Course { trunk, follower, branch: Some(branch), .. } = &self.course else { return };
         self.journal_bytes = 0;
-        out.push(Effect::Save(self.key.clone(), saved::exact(&mut self.map, self.shift_saved)));
+        let state = saved::branch(trunk, follower, &mut self.map);
+        out.push(Effect::Save(Course::branch_key(branch.clone()), state));
     }
 
     /// Saves where the replica stands, for the next link.
     pub fn save(mut self, out: &mut Effects) {
-        out.push(Effect::Save(self.key, saved::exact(&mut self.map, false)));
+        self.save_whole(out);
     }
 
     /// What comes next for this replica must be a full sync.
     pub fn spoil(self, out: &mut Effects) {
-        out.push(Effect::Save(self.key, saved::doubtful()));
+        let trunk = self.course.trunk_key();
+        let key = self.course.branch.map_or(trunk, Course::branch_key);
+        out.push(Effect::Save(key, saved::doubtful()));
     }
 }
 

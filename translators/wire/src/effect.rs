@@ -21,6 +21,8 @@ pub enum Effect {
     Forget(StreamKey),
     /// From here on the bytes of both sides pass unchanged, for good.
     Splice,
+    /// The link ends once what was sent is on its way. Nothing is wrong: the dialer is to dial again.
+    Close,
 }
 
 /// What a session has to say of itself, for the status, the metrics and the reports. Notes keep their

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use segue_wire::{Effect, Effects, FaultKind, Note, Refusal, Verdict};
 
-use super::{MASTER, Phase, REPLICA, RedisSession, Resume};
+use super::{Begun, MASTER, Phase, REPLICA, RedisSession, Resume};
 use crate::{
     handshake::{self, Decision, Psync},
     offsets::OffsetMap,
     releases::Pair,
     resp::Command,
-    saved::Saved,
+    saved::{Branch, Saved},
+    stream::Course,
 };
 
 impl RedisSession {
@@ -48,37 +49,42 @@ impl RedisSession {
         Ok(true)
     }
 
-    /// The peer's own record of this replica is of no use if this sidecar translated for it since.
+    /// The other sidecar knows nothing of a branch that this one made.
     fn leave_to_peer(&mut self, raw: Bytes, psync: Option<Psync>, out: &mut Effects) {
         let (replica, _) = self.saved.take().unwrap_or_default();
-        match (replica, psync.and_then(|psync| psync.resume)) {
-            (Some(_), Some((stream, _))) => {
-                out.push(Effect::Forget(self.key(stream)));
-                out.send(MASTER, Psync::write_full());
-            }
-            _ => out.send(MASTER, raw),
-        }
-        self.pass_on(out);
+        self.ask_unrewritten(raw, psync, replica, out);
     }
 
     fn begin_same(&mut self, raw: Bytes, psync: Option<Psync>, out: &mut Effects) -> Result<(), FaultKind> {
-        let (replica, master) = self.saved.take().unwrap_or_default();
-        let shifted = |saved: &Option<Saved>| saved.as_ref().is_some_and(Saved::is_shifted);
-        if shifted(&replica) || shifted(&master) {
-            if psync.as_ref().is_some_and(|psync| psync.failover) {
-                return self.refuse(Refusal::ShiftedOffsets, out);
-            }
-            out.send(MASTER, Psync::write_full());
-        } else {
-            out.send(MASTER, raw);
+        let saved = self.saved.take().unwrap_or_default();
+        if psync.as_ref().is_some_and(|psync| psync.failover) && saved != (None, None) {
+            return self.refuse(Refusal::ShiftedOffsets, out);
         }
-        if replica.is_some()
-            && let Some((stream, _)) = psync.and_then(|psync| psync.resume)
-        {
-            out.push(Effect::Forget(self.key(stream)));
+        let (replica, _) = saved;
+        self.ask_unrewritten(raw, psync, replica, out);
+        Ok(())
+    }
+
+    /// Only an offset of the master's own stream means anything without a map.
+    fn ask_unrewritten(
+        &mut self,
+        raw: Bytes,
+        psync: Option<Psync>,
+        replica: Option<Saved>,
+        out: &mut Effects,
+    ) {
+        match &replica {
+            None | Some(Saved::BranchedOff) => out.send(MASTER, raw),
+            Some(Saved::Branch(_) | Saved::Doubtful) => out.send(MASTER, Psync::write_full()),
+        }
+        if let Some((stream, _)) = psync.and_then(|psync| psync.resume) {
+            match replica {
+                Some(Saved::Branch(_)) => out.push(Effect::Forget(Course::branch_key(stream))),
+                Some(_) => out.push(Effect::Forget(self.trunk_key(stream))),
+                None => {}
+            }
         }
         self.pass_on(out);
-        Ok(())
     }
 
     fn begin_rewrite(
@@ -96,26 +102,36 @@ impl RedisSession {
         if !self.announced.eof {
             return self.refuse(Refusal::MissingCapability { capability: "eof" }, out);
         }
-        let (replica, _) = self.saved.take().unwrap_or_default();
-        let resume = psync.resume.and_then(|(stream, offset)| {
-            let map = match replica {
-                Some(Saved::Exact { map, .. }) => map.resume(offset)?,
-                // A master that hands over counts in its own stream: there was nothing to shift.
-                None if psync.failover => OffsetMap::new(offset, offset, self.limits.offset_marks_max),
-                _ => return None,
-            };
-            Some(Resume { key: self.key(stream), map })
-        });
-        match &resume {
-            Some(resume) => {
-                let psync = Psync::write(&resume.key.stream, resume.map.master(), psync.failover);
-                out.send(MASTER, psync);
-            }
-            None if psync.failover => return self.refuse(Refusal::ShiftedOffsets, out),
-            None => out.send(MASTER, Psync::write_full()),
+        let saved = self.saved.take().unwrap_or_default();
+        // A master that hands over goes on in its own stream, if its replica's count never differed.
+        if psync.failover && saved != (None, None) {
+            return self.refuse(Refusal::ShiftedOffsets, out);
         }
+        let (replica, _) = saved;
+        let resume = psync.resume.and_then(|(stream, offset)| self.resume(stream, offset, replica));
+        out.send(
+            MASTER,
+            resume.as_ref().map_or_else(Psync::write_full, |resume| {
+                Psync::write(&resume.trunk, resume.map.master(), psync.failover)
+            }),
+        );
         self.phase = Phase::Asked { pair, resume };
         Ok(())
+    }
+
+    /// Where a replica goes on that has `stream` up to `offset`, if that can be proved.
+    fn resume(&self, stream: String, offset: u64, saved: Option<Saved>) -> Option<Resume> {
+        let same = || OffsetMap::new(offset, offset, self.limits.offset_marks_max);
+        match saved {
+            // Of an id that is no branch, no replica was ever told another offset than its master's.
+            None => Some(Resume { trunk: stream, map: same(), begun: Begun::Trunk }),
+            Some(Saved::BranchedOff) => Some(Resume { trunk: stream, map: same(), begun: Begun::Parting }),
+            Some(Saved::Branch(Branch { trunk, follower, map })) => {
+                let map = map.resume(offset)?;
+                Some(Resume { trunk, map, begun: Begun::Branch { id: stream, follower } })
+            }
+            Some(Saved::Doubtful) => None,
+        }
     }
 
     /// A replica that is told `-NOMASTERLINK` logs the line, keeps its data and tries again later.

@@ -1,11 +1,16 @@
 //! The listener's bytes: answers, the snapshot, the stream.
 
 use bytes::{Bytes, BytesMut};
-use segue_wire::{Effect, Effects, FaultKind, Flow, StreamKey};
+use segue_wire::{Effect, Effects, FaultKind, Flow};
 
-use super::{Phase, REPLICA, RedisSession, Resume};
+use super::{Begun, Phase, REPLICA, RedisSession, Resume};
 use crate::{
-    handshake, offsets::OffsetMap, releases::Pair, rules::Rules, snapshot::Snapshot, stream::Stream,
+    handshake,
+    offsets::OffsetMap,
+    releases::Pair,
+    rules::Rules,
+    snapshot::{Snapshot, hex},
+    stream::{Course, Fed, Stream, branches_at_once},
 };
 
 impl RedisSession {
@@ -51,7 +56,10 @@ impl RedisSession {
                 // very end of what it reads.
                 Phase::Loading(_) => return Ok(Flow::Hold),
                 Phase::Streaming(stream) => {
-                    stream.feed(input, out)?;
+                    if stream.feed(input, out)? == Fed::Parts {
+                        self.phase = Phase::Over;
+                        out.push(Effect::Close);
+                    }
                     return Ok(Flow::More);
                 }
             }
@@ -78,36 +86,72 @@ impl RedisSession {
         let text = String::from_utf8_lossy(line.trim_ascii()).into_owned();
         let mut words = text.split(' ');
         match (words.next().unwrap_or_default(), words.next(), words.next()) {
-            ("+FULLRESYNC", Some(stream), Some(offset)) => {
+            ("+FULLRESYNC", Some(trunk), Some(offset)) => {
                 let Ok(offset) = offset.parse() else { return Err(unexpected_reply(&text)) };
-                if let Some(resume) = resume {
-                    out.push(Effect::Forget(resume.key));
-                }
-                let key = self.key(stream.to_owned());
-                self.phase = Phase::Announced { pair, key, offset };
+                let course = self.begin_anew(&pair, trunk.to_owned(), resume, out);
+                let id = course.branch.as_deref().unwrap_or(trunk);
+                out.send(REPLICA, format!("+FULLRESYNC {id} {offset}\r\n").into());
+                self.phase = Phase::Announced { pair, course, offset };
             }
-            ("+CONTINUE", stream, _) => {
-                let Some(Resume { key, map }) = resume else { return Err(unexpected_reply(&text)) };
-                let key = match stream {
-                    Some(stream) if stream != key.stream => {
-                        out.push(Effect::Forget(key));
-                        self.key(stream.to_owned())
-                    }
-                    _ => key,
-                };
-                self.phase = Phase::Streaming(Box::new(self.stream(pair, key, map, out)));
+            ("+CONTINUE", id, _) => {
+                let Some(resume) = resume else { return Err(unexpected_reply(&text)) };
+                let map = resume.map.clone();
+                let course = self.go_on(resume, id, out);
+                let told = course.branch.as_deref().map(|branch| format!("+CONTINUE {branch}\r\n").into());
+                self.phase = Phase::Streaming(Box::new(self.stream(pair, course, map, out)));
+                out.send(REPLICA, told.unwrap_or(line));
             }
             (error, ..) if error.starts_with('-') => {
                 self.phase = Phase::Handshake { replies_due: 0, in_line: false };
+                out.send(REPLICA, line);
             }
             _ => return Err(unexpected_reply(&text)),
         }
-        out.send(REPLICA, line);
         Ok(())
     }
 
+    /// A full sync: by the master's id, unless the counts would part soon, or were about to before.
+    fn begin_anew(&self, pair: &Pair, trunk: String, resume: Option<Resume>, out: &mut Effects) -> Course {
+        let parting = resume.as_ref().is_some_and(|resume| resume.begun == Begun::Parting);
+        if let Some(resume) = resume {
+            out.push(Effect::Forget(self.trunk_key(resume.trunk)));
+            if let Begun::Branch { id, follower } = resume.begun
+                && follower == self.follower()
+            {
+                out.push(Effect::Forget(Course::branch_key(id)));
+            }
+        }
+        let branches = parting || branches_at_once(&Rules::new(pair.clone()));
+        if !branches {
+            out.push(Effect::Forget(self.trunk_key(trunk.clone())));
+        }
+        Course { trunk, follower: self.follower(), branch: branches.then(|| self.new_id()), earlier: None }
+    }
+
+    /// A partial resync. A branch is told under a new id each time: of the last one, another follower may
+    /// have more than this one.
+    fn go_on(&self, resume: Resume, id: Option<&str>, out: &mut Effects) -> Course {
+        let Resume { trunk: before, begun, .. } = resume;
+        let trunk = id.map_or_else(|| before.clone(), str::to_owned);
+        let branches = begun != Begun::Trunk;
+        if branches && trunk != before {
+            out.push(Effect::Forget(self.trunk_key(before)));
+        }
+        let earlier = match begun {
+            Begun::Branch { id, follower } if follower == self.follower() => Some(Course::branch_key(id)),
+            _ => None,
+        };
+        Course { trunk, follower: self.follower(), branch: branches.then(|| self.new_id()), earlier }
+    }
+
+    /// A link begins one stream at most, so one id is enough.
+    fn new_id(&self) -> String {
+        hex(&self.hints.nonce)
+    }
+
     fn open_snapshot(&mut self, line: &[u8], out: &mut Effects) -> Result<(), FaultKind> {
-        let Phase::Announced { pair, key, offset } = std::mem::replace(&mut self.phase, Phase::Over) else {
+        let Phase::Announced { pair, course, offset } = std::mem::replace(&mut self.phase, Phase::Over)
+        else {
             return Ok(());
         };
         if line.starts_with(b"-") {
@@ -122,19 +166,22 @@ impl RedisSession {
             &self.hints.nonce,
             out,
         )?;
-        self.phase = Phase::Snapshot { snapshot: Box::new(snapshot), pair, key, offset };
+        self.phase = Phase::Snapshot { snapshot: Box::new(snapshot), pair, course, offset };
         Ok(())
     }
 
     fn await_loading(&mut self, out: &mut Effects) {
-        if let Phase::Snapshot { pair, key, offset, .. } = std::mem::replace(&mut self.phase, Phase::Over) {
+        if let Phase::Snapshot { snapshot, pair, course, offset } =
+            std::mem::replace(&mut self.phase, Phase::Over)
+        {
             let map = OffsetMap::new(offset, offset, self.limits.offset_marks_max);
-            self.phase = Phase::Loading(Box::new(self.stream(pair, key, map, out)));
+            self.phase = Phase::Loading(Box::new(self.stream(pair, course, map, out)));
+            snapshot.end(out);
         }
     }
 
-    fn stream(&self, pair: Pair, key: StreamKey, map: OffsetMap, out: &mut Effects) -> Stream {
-        Stream::new(Rules::new(pair), self.limits, self.hints.on_loss, key, map, out)
+    fn stream(&self, pair: Pair, course: Course, map: OffsetMap, out: &mut Effects) -> Stream {
+        Stream::new(Rules::new(pair), self.limits, self.hints.on_loss, course, map, out)
     }
 }
 

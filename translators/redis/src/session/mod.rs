@@ -11,6 +11,9 @@
 //!                                            <-      commands, rewritten and padded
 //! ```
 //!
+//! The replica hears the master's id of the stream as long as it counts as its master does. Where the counts
+//! would part, the link ends; when the replica dials again, it is told an id of its own to go on by.
+//!
 //! A dialer that says anything else is a client of the store: its bytes pass unchanged.
 //!
 //! Of two sidecars on one link the one at the master's end translates. The other, at the replica's end,
@@ -40,7 +43,7 @@ use crate::{
     resp::{Collect, Command},
     saved::Saved,
     snapshot::Snapshot,
-    stream::Stream,
+    stream::{Course, Stream},
 };
 
 const REPLICA: Side = Side::Dialer;
@@ -80,13 +83,13 @@ enum Phase {
     },
     Announced {
         pair: Pair,
-        key: StreamKey,
+        course: Course,
         offset: u64,
     },
     Snapshot {
         snapshot: Box<Snapshot>,
         pair: Pair,
-        key: StreamKey,
+        course: Course,
         offset: u64,
     },
     Loading(Box<Stream>),
@@ -96,8 +99,21 @@ enum Phase {
 
 /// A partial resync that was asked for.
 struct Resume {
-    key: StreamKey,
+    /// The master's id of the stream.
+    trunk: String,
     map: OffsetMap,
+    begun: Begun,
+}
+
+/// How far a replica had come that wants to go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Begun {
+    /// It counts as its master does.
+    Trunk,
+    /// It does as yet, but the next command will part them.
+    Parting,
+    /// It follows this branch; whose it is.
+    Branch { id: String, follower: String },
 }
 
 impl RedisSession {
@@ -186,9 +202,13 @@ impl RedisSession {
         Some(handshake::decide(&self.hints, &End { release, ..dialer.clone() }, listener))
     }
 
-    fn key(&self, stream: String) -> StreamKey {
-        let follower = self.ends.as_ref().map(|(dialer, _)| dialer.name.to_string()).unwrap_or_default();
-        StreamKey { stream, follower }
+    fn follower(&self) -> String {
+        self.ends.as_ref().map(|(dialer, _)| dialer.name.to_string()).unwrap_or_default()
+    }
+
+    /// The state of the master's own stream, for this replica.
+    fn trunk_key(&self, stream: String) -> StreamKey {
+        StreamKey { stream, follower: self.follower() }
     }
 
     /// Nothing more can be told from `input` yet: is there room to wait?

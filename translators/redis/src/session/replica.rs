@@ -151,7 +151,7 @@ impl RedisSession {
         };
         let mut mapped = vec!["REPLCONF".to_owned(), "ACK".to_owned()];
         let durable = offset(4).map(|durable| stream.map().floor(durable).to_string());
-        mapped.push(stream.map().acknowledge(replica).to_string());
+        mapped.push(stream.acknowledge(replica, out).to_string());
         mapped.extend(durable.into_iter().flat_map(|durable| ["FACK".to_owned(), durable]));
         resp::write(out.buffer(MASTER), &mapped);
         Ok(())

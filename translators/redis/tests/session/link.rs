@@ -8,6 +8,8 @@ use segue_wire::{
 };
 
 pub const ID: &str = "0123456789012345678901234567890123456789";
+/// What a replica follows by once its count may differ.
+pub const BRANCH: &str = "0707070707070707070707070707070707070707";
 pub const MARK: &str = "mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm";
 /// An empty snapshot of 8.0, its checksum not computed; and of 6.0, with it.
 pub const EMPTY_12: &[u8] = b"REDIS0012\xff\0\0\0\0\0\0\0\0";
@@ -146,14 +148,14 @@ impl Link {
         }
     }
 
-    /// What a relay would have on record now.
-    pub fn saved_state(&self) -> Option<Bytes> {
+    /// What a relay would have on record of the branch now.
+    pub fn saved_branch(&self) -> Option<Bytes> {
         let mut state = None;
         for effect in &self.effects {
             match effect {
-                Effect::Save(_, saved) => state = Some(saved.to_vec()),
-                Effect::Append(_, step) => state.as_mut()?.extend_from_slice(step),
-                Effect::Forget(_) => state = None,
+                Effect::Save(key, saved) if *key == branch_key() => state = Some(saved.to_vec()),
+                Effect::Append(key, step) if *key == branch_key() => state.as_mut()?.extend_from_slice(step),
+                Effect::Forget(key) if *key == branch_key() => state = None,
                 _ => {}
             }
         }
@@ -188,6 +190,11 @@ pub fn command(text: &str) -> String {
     format!("*{}\r\n{}", words.len(), arguments.collect::<String>())
 }
 
-pub fn key(stream: &str) -> StreamKey {
+/// The state of the master's own stream, for the replica.
+pub fn trunk_key(stream: &str) -> StreamKey {
     StreamKey { stream: stream.into(), follower: "n2".into() }
+}
+
+pub fn branch_key() -> StreamKey {
+    StreamKey { stream: BRANCH.into(), follower: String::new() }
 }

@@ -4,5 +4,8 @@
 
 mod cuts;
 mod link;
+mod model;
+mod offsets;
 mod peers;
 mod phases;
+mod resumes;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use segue_wire::{Effect, LossPolicy, Mode, Note, Verdict};
 
-use crate::link::{ID, Link, command, key};
+use crate::link::{ID, Link, command, trunk_key};
 
 const QUESTION: &str = "REPLCONF segue 1";
 
@@ -40,7 +40,7 @@ fn a_replica_that_this_sidecar_translated_for_starts_anew_with_the_other() {
     link.master_got();
     link.master("+SEGUE 1\r\n");
     assert_eq!(link.master_got(), command("PSYNC ? -1"));
-    assert!(link.effects.contains(&Effect::Forget(key(ID))));
+    assert!(link.effects.contains(&Effect::Forget(trunk_key(ID))));
 }
 
 #[test]
