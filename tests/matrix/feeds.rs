@@ -31,7 +31,8 @@ fn feeds(master: &str, replica: &str) -> Result<()> {
     let link = cluster.link_status()?;
     ensure!(link["verdict"] == "rewrite", "{link:#}");
     ensure!(link["dialer"]["release"]["learned"] == "probe", "{link:#}");
-    ensure!(cluster.syncs()? == (1, 0), "more than one full sync: {:?}", cluster.syncs()?);
+    // Where counts part late, the link is dialled once more, for an id of its own.
+    ensure!(matches!(cluster.syncs()?, (1, 0 | 1)), "more than one full sync: {:?}", cluster.syncs()?);
     let losses = cluster.data_losses()?;
     ensure!(losses.is_empty(), "{losses:#?}");
     Ok(())

@@ -48,7 +48,8 @@ fn resumes(replica: &str, seed: u64, cut: impl Fn(&mut Cluster) -> Result<()>) -
         cut(cluster)?;
         await_syncs(cluster, |(_, partial)| partial > before)
     })?;
-    ensure!(cluster.syncs()? == (1, 4), "{:?}", cluster.syncs()?);
+    // Where counts part late, the link is dialled once more, for an id of its own.
+    ensure!(matches!(cluster.syncs()?, (1, 4 | 5)), "{:?}", cluster.syncs()?);
     Ok(())
 }
 
