@@ -84,35 +84,6 @@ fn feeds_7_0(replica: &str) -> Result<()> {
     Ok(())
 }
 
-/// WAIT answers truly: it counts the replica only when the replica has the write.
-#[test]
-fn wait_is_true_on_every_write() -> Result<()> {
-    let cluster = Plan::new("redis-8.0", "redis-6.0").link()?;
-    let mut master = cluster.master.client()?;
-    let mut replica = cluster.replica.client()?;
-    for n in 0..300 {
-        let key = format!("k{}", n % 7);
-        match n % 4 {
-            0 => redis::cmd("SET").arg(&key).arg(n).arg("EX").arg(1000).exec(&mut master)?,
-            1 => redis::cmd("SET").arg(&key).arg(n).exec(&mut master)?,
-            2 => {
-                redis::cmd("HINCRBYFLOAT").arg("h").arg("f").arg(1.5).exec(&mut master)?;
-                redis::cmd("SET").arg(&key).arg(n).arg("KEEPTTL").exec(&mut master)?;
-            }
-            _ => {
-                redis::cmd("DEL").arg(&key).exec(&mut master)?;
-                redis::cmd("COPY").arg("h").arg("h2").arg("REPLACE").exec(&mut master)?;
-                redis::cmd("SET").arg(&key).arg(n).exec(&mut master)?;
-            }
-        }
-        let replicas: u64 = redis::cmd("WAIT").arg(1).arg(5000).query(&mut master)?;
-        ensure!(replicas == 1, "WAIT 1 answered {replicas} after write {n}");
-        let value: u64 = redis::cmd("GET").arg(&key).query(&mut replica)?;
-        ensure!(value == n, "WAIT answered before the replica had write {n}: it has {value}");
-    }
-    Ok(())
-}
-
 /// Found by the load: a move inside a list of one element must not cost the list its expiry.
 #[test]
 fn a_list_that_moves_its_only_element_keeps_its_expiry() -> Result<()> {

@@ -6,6 +6,7 @@
 mod aof;
 mod cluster;
 mod convert;
+mod cuts;
 mod feeds;
 mod large;
 mod links;
@@ -15,3 +16,4 @@ mod restart;
 mod resync;
 mod tls;
 mod toggles;
+mod waits;

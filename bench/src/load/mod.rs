@@ -21,6 +21,7 @@ use anyhow::{Result, anyhow};
 use redis::{Cmd, Connection, ConnectionLike, Value};
 
 pub use generator::Generator;
+pub use streams::prepare;
 
 use crate::client;
 use crate::reader::show;

@@ -10,6 +10,9 @@ const GROUPS: [&str; 2] = ["g1", "g2"];
 const CONSUMERS: [&str; 3] = ["anna", "bert", "carl"];
 
 /// Makes the groups that the steps rely on.
+///
+/// # Errors
+/// The store does not answer, or refuses a group.
 pub fn prepare(connection: &mut Connection, keys_per_type: u32) -> Result<()> {
     for n in 0..keys_per_type.max(2) {
         for group in GROUPS {
