@@ -171,6 +171,29 @@ impl Cluster {
     }
 }
 
+/// A sidecar beside a store, with an inbound link and with more lines of config.
+pub fn beside(store: &Server, more: &str) -> Result<(Sidecar, u16)> {
+    let [link_port, admin, metrics] = port::free_ports()?;
+    let config = format!(
+        r#"
+[node]
+id = "n1"
+protocol = "redis"
+store = "{}"
+[[link]]
+listen = "127.0.0.1:{link_port}"
+to = "store"
+{more}
+[admin]
+listen = "127.0.0.1:{admin}"
+[metrics]
+listen = "127.0.0.1:{metrics}"
+"#,
+        store.address(),
+    );
+    Ok((Sidecar::start(Path::new(env!("CARGO_BIN_EXE_segue")), &config)?, link_port))
+}
+
 pub fn follow(replica: &Server, port: u16) -> Result<()> {
     redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).exec(&mut replica.client()?)?;
     Ok(())
@@ -181,6 +204,6 @@ pub fn link_is_up(replica: &Server) -> Result<bool> {
 }
 
 /// A field of `slave0:ip=…,port=…,offset=…`.
-fn field<'a>(replica: &'a str, name: &str) -> Option<&'a str> {
+pub fn field<'a>(replica: &'a str, name: &str) -> Option<&'a str> {
     replica.split(',').find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
 }

@@ -4,10 +4,12 @@
 //! a failure. Run one test alone with `cargo test --test matrix <name>`.
 
 mod aof;
+mod chains;
 mod cluster;
 mod convert;
 mod cuts;
 mod feeds;
+mod handover;
 mod large;
 mod links;
 mod losses;

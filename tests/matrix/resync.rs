@@ -8,6 +8,7 @@ use segue_bench::{
     data,
     load::{Load, Options},
 };
+use serde_json::json;
 
 use crate::cluster::{Cluster, Plan, SYNC_TIME_MAX};
 
@@ -42,7 +43,7 @@ pub fn under_load(
 }
 
 /// Cuts a link under load; the replica resumes each time, and the first full sync stays the only one.
-fn resumes(replica: &str, seed: u64, cut: impl Fn(&mut Cluster) -> Result<()>) -> Result<()> {
+fn resumes(replica: &str, seed: u64, mut cut: impl FnMut(&mut Cluster) -> Result<()>) -> Result<()> {
     let cluster = under_load(replica, seed, |cluster| {
         let (_, before) = cluster.syncs()?;
         cut(cluster)?;
@@ -70,6 +71,17 @@ fn a_link_cut_by_the_master_resumes_without_a_full_sync() -> Result<()> {
 fn a_link_cut_by_the_replica_resumes_without_a_full_sync() -> Result<()> {
     resumes("redis-5.0", 2, |cluster| {
         redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("master").exec(&mut cluster.replica.client()?)?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_link_cut_by_a_change_of_the_translation_resumes_without_a_full_sync() -> Result<()> {
+    let mut losses = ["degrade", "refuse"].into_iter().cycle();
+    resumes("redis-6.0", 7, |cluster| {
+        let change = json!({ "loss": losses.next(), "who": "test" });
+        let (code, answer) = cluster.sidecar.put_translation(&change)?;
+        ensure!(code == 200, "{code} {answer}");
         Ok(())
     })
 }
