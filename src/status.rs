@@ -87,6 +87,9 @@ pub struct LinkStatus {
     pub losses: u64,
     /// How far the receiving store's stream position is ahead of the sender's, in bytes.
     pub offset_shift_bytes: i64,
+    /// It follows by an id of its own: its position differs, did, or is about to.
+    #[serde(default)]
+    pub own_offsets: bool,
     /// Bytes read and not yet sent on.
     pub held_bytes: u64,
     /// Seconds since the link was accepted.

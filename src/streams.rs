@@ -11,10 +11,11 @@
 //! cut off or damaged ends the file.
 
 use std::{
+    collections::HashMap,
     fs, io,
     io::Write,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
@@ -29,14 +30,17 @@ const SUFFIX: &str = "stream";
 pub const FILES_MAX: usize = 1024;
 /// A larger file is not read.
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
+/// A state of at most so much that can't be written is kept in memory; at most [`FILES_MAX`] are.
+pub const UNWRITTEN_BYTES_MAX: usize = 64;
 
 /// The folder of saved states.
 #[derive(Debug)]
 pub struct Streams {
     dir: PathBuf,
     files_max: usize,
-    /// One writer at a time: two links of one follower may end at once.
-    writing: Mutex<()>,
+    /// One writer at a time: two links of one follower may end at once. Small states that the disk would not
+    /// take: a link that ends for what its next one is to know would else end the next one, too.
+    unwritten: Mutex<HashMap<PathBuf, Bytes>>,
 }
 
 impl Streams {
@@ -46,21 +50,31 @@ impl Streams {
         fs::create_dir_all(dir).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot make the state folder {}: {error}", dir.display()))
         })?;
-        Ok(Self { dir: dir.to_owned(), files_max: FILES_MAX, writing: Mutex::new(()) })
+        Ok(Self { dir: dir.to_owned(), files_max: FILES_MAX, unwritten: Mutex::default() })
     }
 
     /// Saves a state, durably: it is on disk when this returns. Earlier journals of it are void.
     ///
     /// # Errors
-    /// The system's own. The earlier state, if any, is still there then.
+    /// The system's own. The earlier state, if any, is still there then; or, if it is small, the new one in
+    /// memory.
     pub fn save(&self, key: &StreamKey, state: &[u8]) -> io::Result<Journal> {
         let file = self.file(key);
-        let _writing = self.writing.lock();
-        self.make_room(&file)?;
+        let mut unwritten = self.unwritten();
+        unwritten.remove(&file);
+        self.write(key, &file, state).inspect_err(|_| {
+            if state.len() <= UNWRITTEN_BYTES_MAX && unwritten.len() < self.files_max {
+                unwritten.insert(file, Bytes::copy_from_slice(state));
+            }
+        })
+    }
+
+    fn write(&self, key: &StreamKey, file: &Path, state: &[u8]) -> io::Result<Journal> {
+        self.make_room(file)?;
         let mut temporary = tempfile::NamedTempFile::new_in(&self.dir)?;
         temporary.write_all(&encode(key, state)?)?;
         temporary.as_file().sync_all()?;
-        let file = temporary.persist(&file)?;
+        let file = temporary.persist(file)?;
         fs::File::open(&self.dir)?.sync_all()?;
         Ok(Journal { file })
     }
@@ -68,6 +82,9 @@ impl Streams {
     /// The state with all that was appended to it; empty if it can't be read, `None` if there is none.
     pub fn recall(&self, key: &StreamKey) -> Option<Bytes> {
         let file = self.file(key);
+        if let Some(state) = self.unwritten().get(&file) {
+            return Some(state.clone());
+        }
         let bytes = match fs::metadata(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Ok(metadata) if metadata.len() <= FILE_BYTES_MAX => fs::read(file).unwrap_or_default(),
@@ -79,10 +96,16 @@ impl Streams {
     /// # Errors
     /// The system's own; a state that is not there is no error.
     pub fn forget(&self, key: &StreamKey) -> io::Result<()> {
-        match fs::remove_file(self.file(key)) {
+        let file = self.file(key);
+        self.unwritten().remove(&file);
+        match fs::remove_file(file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, HashMap<PathBuf, Bytes>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Names can hold anything: the file is called by their checksum, and says itself whose it is.
@@ -232,6 +255,26 @@ mod tests {
             fs::write(&file, &whole[..at]).unwrap();
             assert_eq!(streams.recall(&key("a")).unwrap(), expected, "cut at {at}");
         }
+    }
+
+    #[test]
+    fn what_the_disk_does_not_take_is_kept_if_it_is_small() {
+        let (dir, streams) = open();
+        streams.save(&key("a"), b"old").unwrap();
+        streams.save(&key("b"), b"old").unwrap();
+        let (folder, away) = (dir.path().join("state"), dir.path().join("away"));
+        fs::rename(&folder, &away).unwrap();
+        assert!(streams.save(&key("a"), b"new").is_err());
+        assert!(streams.save(&key("b"), &[7; UNWRITTEN_BYTES_MAX + 1]).is_err());
+        assert_eq!(streams.recall(&key("a")).unwrap(), "new");
+        assert_eq!(streams.recall(&key("b")), None);
+        fs::rename(&away, &folder).unwrap();
+        assert_eq!(streams.recall(&key("a")).unwrap(), "new");
+        assert_eq!(streams.recall(&key("b")).unwrap(), "old");
+        streams.save(&key("a"), b"newer").unwrap();
+        assert_eq!(streams.recall(&key("a")).unwrap(), "newer");
+        streams.forget(&key("a")).unwrap();
+        assert_eq!(streams.recall(&key("a")), None);
     }
 
     #[test]

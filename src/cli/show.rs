@@ -78,7 +78,7 @@ fn links(links: &[LinkStatus]) -> String {
                 link.messages_rewritten.to_string(),
                 link.losses.to_string(),
                 match link.offset_shift_bytes {
-                    0 => "0".to_owned(),
+                    0 if !link.own_offsets => "0".to_owned(),
                     shift => format!("{shift:+}"),
                 },
                 BinaryBytes(link.held_bytes).to_string(),

@@ -34,6 +34,8 @@ pub struct Link {
     /// By all links.
     pub all_held: Arc<Held>,
     pub shift_bytes: AtomicI64,
+    /// The replica follows by an id of its own.
+    pub own_offsets: AtomicBool,
     /// The replica waits for, receives or loads a snapshot: cut now, it would need another one.
     pub snapshot_under_way: AtomicBool,
     facts: Mutex<Facts>,
@@ -84,6 +86,7 @@ impl Link {
             held_bytes: AtomicUsize::new(0),
             all_held,
             shift_bytes: AtomicI64::new(0),
+            own_offsets: AtomicBool::new(false),
             snapshot_under_way: AtomicBool::new(false),
             facts: Mutex::default(),
             end: parent.child_token(),
@@ -167,6 +170,7 @@ impl Link {
             messages_rewritten: self.rewritten.load(Relaxed),
             losses: self.losses.load(Relaxed),
             offset_shift_bytes: self.shift_bytes.load(Relaxed),
+            own_offsets: self.own_offsets.load(Relaxed),
             held_bytes: self.held_bytes.load(Relaxed) as u64,
             age_s: self.accepted.elapsed().as_secs(),
         }

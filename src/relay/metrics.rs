@@ -25,6 +25,7 @@ pub struct Metrics {
     pub dial_failures: IntCounterVec,
     pub held_bytes: IntGauge,
     pub offset_shift_bytes: IntGaugeVec,
+    pub own_offsets: IntGaugeVec,
     pub state_failures: IntCounterVec,
     pub translation_changes: IntCounterVec,
     pub config_reloads: IntCounterVec,
@@ -83,6 +84,11 @@ impl Metrics {
                 "How far a replica's count of its stream is ahead of its master's, by peer",
                 &["peer"],
             )?,
+            own_offsets: gauges(
+                "segue_replica_own_offsets",
+                "1 where a replica follows by an id of its own, because its count may differ, by peer",
+                &["peer"],
+            )?,
             state_failures: counters(
                 "segue_state_failures_total",
                 "Stream states that could not be saved or removed, by step",
@@ -111,7 +117,7 @@ impl Metrics {
             )?,
             registry,
         };
-        let all: [Box<dyn Collector>; 19] = [
+        let all: [Box<dyn Collector>; 20] = [
             Box::new(build),
             Box::new(metrics.links.clone()),
             Box::new(metrics.link_bytes.clone()),
@@ -126,6 +132,7 @@ impl Metrics {
             Box::new(metrics.dial_failures.clone()),
             Box::new(held_bytes),
             Box::new(metrics.offset_shift_bytes.clone()),
+            Box::new(metrics.own_offsets.clone()),
             Box::new(metrics.state_failures.clone()),
             Box::new(metrics.translation_changes.clone()),
             Box::new(metrics.config_reloads.clone()),

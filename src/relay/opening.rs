@@ -205,6 +205,7 @@ impl Opening {
                 link.snapshot_under_way.store(false, Relaxed);
                 link.shift_bytes.store(bytes, Relaxed);
             }
+            Note::OwnOffsets => link.own_offsets.store(true, Relaxed),
         }
     }
 }

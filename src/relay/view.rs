@@ -169,6 +169,8 @@ impl Shared {
             if let Some(peer) = link.peer(self.peers.own_name()) {
                 let shift = link.shift_bytes.load(Relaxed);
                 self.metrics.offset_shift_bytes.with_label_values(&[&*peer]).set(shift);
+                let own = link.own_offsets.load(Relaxed);
+                self.metrics.own_offsets.with_label_values(&[&*peer]).set(own.into());
             }
         }
         self.metrics.gather()

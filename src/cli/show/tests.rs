@@ -89,6 +89,7 @@ fn links_and_refusals() {
         messages_rewritten: 17,
         losses: 2,
         offset_shift_bytes: 120,
+        own_offsets: true,
         held_bytes: 0,
         age_s: 61,
     };
@@ -102,6 +103,7 @@ fn links_and_refusals() {
         messages_rewritten: 0,
         losses: 0,
         offset_shift_bytes: 0,
+        own_offsets: false,
         age_s: 0,
         ..rewritten.clone()
     };

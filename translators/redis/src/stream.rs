@@ -63,10 +63,11 @@ impl Course {
     }
 }
 
-/// Is what replicas of this age must hear often longer than what their master says? A time to live comes
-/// with a good part of all writes.
-pub fn branches_at_once(rules: &Rules) -> bool {
-    rules.handling(b"SET", 5) == Handling::Collect
+/// Would the counts part soon anyhow? A time to live comes with a good part of all writes.
+pub fn branches_at_once(rules: &Rules, limits: &Limits) -> bool {
+    let timed =
+        ["SET", "key", "value", "PXAT", "4102444800000"].map(|word| Bytes::from_static(word.as_bytes()));
+    rules.rewrite(timed.into(), limits).commands.len() > 1
 }
 
 /// Beyond this, the map is saved whole again.
@@ -113,6 +114,7 @@ impl Stream {
             given: Effects::new(),
         };
         if stream.course.branch.is_some() {
+            out.note(Note::OwnOffsets);
             out.push(Effect::Save(stream.course.trunk_key(), saved::branched_off()));
         }
         stream.save_whole(out);

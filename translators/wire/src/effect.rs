@@ -39,6 +39,8 @@ pub enum Note {
     Lost(Loss),
     /// The receiving store's stream position is now this much ahead of the sender's, in bytes.
     Shift(i64),
+    /// It follows by an id of its own, because its position may differ.
+    OwnOffsets,
 }
 
 /// What a session cannot know by itself.

@@ -121,7 +121,7 @@ impl RedisSession {
                 out.push(Effect::Forget(Course::branch_key(id)));
             }
         }
-        let branches = parting || branches_at_once(&Rules::new(pair.clone()));
+        let branches = parting || branches_at_once(&Rules::new(pair.clone()), &self.limits);
         if !branches {
             out.push(Effect::Forget(self.trunk_key(trunk.clone())));
         }

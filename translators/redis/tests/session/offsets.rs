@@ -129,6 +129,19 @@ fn cut_at_each_byte_that_the_master_sends_it_goes_on_there() {
 }
 
 #[test]
+fn the_counts_part_inside_a_transaction() {
+    let longer = "HSETEX h PXAT 1999999999999 FIELDS 1 f v";
+    let stream = stream(&["SELECT 4", "SET k v", "MULTI", "SET a b", longer, "SET a c", "EXEC", "DEL k"]);
+    let expected = Expected::of(TO_7_4, &stream);
+    assert_eq!(expected.done.len(), 6);
+    for before in 0..2 {
+        for got in 0..900 {
+            cut_at(TO_7_4, &stream, &expected, before, Cut::AtReplica(got));
+        }
+    }
+}
+
+#[test]
 fn a_count_that_never_differs_needs_no_id_of_its_own() {
     let stream = stream(&["SET k v", "HSETEX h KEEPTTL FIELDS 1 f v", "HPEXPIREAT h 99 FIELDS 1 f", "DEL k"]);
     let mut site = Site::new(["redis-6.2", "redis-8.0.2"], &stream);
