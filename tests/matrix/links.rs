@@ -147,3 +147,39 @@ fn a_client_on_the_link_is_served_as_if_there_were_none() -> Result<()> {
     ensure!(links >= Some(1.0), "{links:?}");
     Ok(())
 }
+
+/// Both stores would take the snapshot over a connection of its own. The replica's log, and the link's verdict.
+fn over_two_connections(master: &str, replica: &str, setting: &str) -> Result<(String, String)> {
+    let mut plan = Plan::new(master, replica);
+    plan.master_arguments = &["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"];
+    let cluster = plan.start()?;
+    for server in [&cluster.master, &cluster.replica] {
+        redis::cmd("CONFIG").arg("SET").arg(setting).arg("yes").exec(&mut server.client()?)?;
+    }
+    data::fill_core(&mut cluster.master.client()?, 1)?;
+    cluster.replicate()?;
+    cluster.await_link_up()?;
+    redis::cmd("SET").arg("k").arg("v").arg("EX").arg(1000).exec(&mut cluster.master.client()?)?;
+    cluster.assert_equal()?;
+    let verdict = cluster.link_status()?["verdict"].as_str().context("no verdict")?.to_owned();
+    Ok((cluster.replica.log_text(), verdict))
+}
+
+/// A link that is not rewritten lets them; on one that is, the replica does not offer it.
+#[test]
+fn redis_takes_its_snapshot_over_a_connection_of_its_own_where_it_passes() -> Result<()> {
+    let (setting, said) = ("repl-rdb-channel", "RDB channel");
+    let (log, verdict) = over_two_connections("redis-8.0.6", "redis-8.0.6", setting)?;
+    ensure!(verdict == "same" && log.contains(said), "{verdict}\n{log}");
+    let (log, verdict) = over_two_connections("redis-8.0.6", "redis-8.0.2", setting)?;
+    ensure!(verdict == "rewrite" && !log.contains(said), "{verdict}\n{log}");
+    Ok(())
+}
+
+#[test]
+fn valkey_takes_its_snapshot_over_a_connection_of_its_own_where_it_passes() -> Result<()> {
+    let setting = "dual-channel-replication-enabled";
+    let (log, verdict) = over_two_connections("valkey-8.1", "valkey-8.1", setting)?;
+    ensure!(verdict == "same" && log.contains("using main channel"), "{verdict}\n{log}");
+    Ok(())
+}
