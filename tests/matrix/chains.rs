@@ -11,7 +11,7 @@ use segue_bench::{
     stores::Store,
 };
 
-use crate::cluster::{Plan, SYNC_TIME_MAX, beside, field, follow, link_is_up};
+use crate::cluster::{Plan, SYNC_TIME_MAX, beside, field, follow, link_is_up, syncs};
 
 const KEYS_PER_TYPE: u32 = 20;
 
@@ -51,12 +51,6 @@ fn place(server: &Server) -> Result<(String, u64)> {
 fn await_place(server: &Server, like: &Server) -> Result<()> {
     wait_for(SYNC_TIME_MAX, || Ok((place(server)? == place(like)?).then_some(())))?
         .with_context(|| format!("{:?} instead of {:?}", place(server), place(like)))
-}
-
-/// Full and partial syncs that it gave.
-fn syncs(server: &Server) -> Result<(u64, u64)> {
-    let info = server.info("stats")?;
-    Ok((info.number("sync_full")?, info.number("sync_partial_ok")?))
 }
 
 fn assert_equal(first: &Server, second: &Server) -> Result<()> {

@@ -151,10 +151,9 @@ impl Cluster {
         Ok(recent.iter().filter(|loss| loss["grade"] == "data").cloned().collect())
     }
 
-    /// The master's counts of full and partial syncs.
+    /// Those that the master gave.
     pub fn syncs(&self) -> Result<(u64, u64)> {
-        let info = self.master.info("stats")?;
-        Ok((info.number("sync_full")?, info.number("sync_partial_ok")?))
+        syncs(&self.master)
     }
 
     fn logs(&self, what: &str) -> String {
@@ -201,6 +200,12 @@ pub fn follow(replica: &Server, port: u16) -> Result<()> {
 
 pub fn link_is_up(replica: &Server) -> Result<bool> {
     Ok(replica.info("replication")?.get("master_link_status") == Some("up"))
+}
+
+/// Full and partial syncs that a server gave.
+pub fn syncs(server: &Server) -> Result<(u64, u64)> {
+    let info = server.info("stats")?;
+    Ok((info.number("sync_full")?, info.number("sync_partial_ok")?))
 }
 
 /// A field of `slave0:ip=…,port=…,offset=…`.

@@ -10,7 +10,7 @@ use segue_bench::{
     stores::Store,
 };
 
-use crate::cluster::{SYNC_TIME_MAX, follow, link_is_up};
+use crate::cluster::{SYNC_TIME_MAX, follow, link_is_up, syncs};
 
 struct Site {
     old: Server,
@@ -105,11 +105,6 @@ listen = "127.0.0.1:{metrics}"
 
 fn role(server: &Server) -> Result<String> {
     Ok(server.info("replication")?.get("role").context("no role")?.to_owned())
-}
-
-fn syncs(server: &Server) -> Result<(u64, u64)> {
-    let info = server.info("stats")?;
-    Ok((info.number("sync_full")?, info.number("sync_partial_ok")?))
 }
 
 /// Forms that are longer for no release from 6.2 on.

@@ -76,6 +76,39 @@ fn what_the_replica_acknowledges_is_the_masters_offset() {
 }
 
 #[test]
+fn what_has_no_effect_pays_the_shift_back() {
+    let mut link = Link::streaming(LossPolicy::Refuse);
+    let select = command("SELECT 2");
+    let [set, hsetex, hset] =
+        ["SET k v PXAT 1999999999999", "HSETEX h KEEPTTL FIELDS 1 f v", "HSET h f v"].map(command);
+    link.master(select.clone() + "\n" + &select);
+    assert_eq!(link.replica_got(), select.clone() + "\n" + &select, "there is nothing to pay back");
+    link.master(set.repeat(2));
+    let mut shift = (link.replica_got().len() - 2 * set.len()) as i64;
+    // A transaction stays as it is; a database that is not selected has to be.
+    let other = command("SELECT 3");
+    let stays = command("MULTI") + &command("PING") + &command("EXEC") + &other;
+    for (said, heard) in
+        [(&select, ""), (&"\r\n\n".to_owned(), ""), (&hsetex, hset.as_str()), (&stays, stays.as_str())]
+    {
+        link.master(said);
+        assert_eq!(link.replica_got(), heard, "for {said}");
+        shift -= (said.len() - heard.len()) as i64;
+        let told = link.notes.iter().rev().find_map(|note| match note {
+            Note::Shift(bytes) => Some(*bytes),
+            _ => None,
+        });
+        assert_eq!(told, Some(shift));
+    }
+    // Never more than there is: what is left over is heard as blank lines.
+    let long = command(&format!("PING {}", "x".repeat(100)));
+    assert!(shift > 0 && shift < 100, "{shift}");
+    link.master(&long);
+    assert_eq!(link.replica_got(), "\n".repeat(long.len() - shift as usize));
+    assert_eq!(link.notes.last(), Some(&Note::Shift(0)));
+}
+
+#[test]
 fn a_shorter_translation_is_padded_in_front() {
     let mut link = Link::streaming(LossPolicy::Refuse);
     let hsetex = command("HSETEX h KEEPTTL FIELDS 1 f v");
