@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use segue_wire::{End, Hints, Mode, Refusal, Release, Side, Verdict};
 
 use crate::{
-    releases::{self, Pair},
+    releases::{self, Pair, Since, since},
     resp::{self, Command},
 };
 
@@ -68,7 +68,8 @@ impl Announced {
                 b"listening-port" => self.listening_port = text().and_then(|port| port.parse().ok()),
                 b"ip-address" => self.address = text().map(str::to_owned),
                 b"capa" if value.eq_ignore_ascii_case(b"eof") => self.eof = true,
-                b"version" => self.version = text().map(str::to_owned),
+                // Another sidecar may have said this one.
+                b"version" if value != NEWEST_VERSION => self.version = text().map(str::to_owned),
                 _ => {}
             }
         }
@@ -83,24 +84,38 @@ pub fn has_capabilities(replconf: &Command) -> bool {
     options(replconf).any(|(option, _)| option.eq_ignore_ascii_case(b"capa"))
 }
 
-/// The command without capabilities that a rewritten link can't have; `None` if it has none of them.
-pub fn on_one_connection(replconf: &Command) -> Option<Bytes> {
-    let unwanted = |option: &Bytes, value: &Bytes| {
-        option.eq_ignore_ascii_case(b"capa")
-            && SECOND_CONNECTION.iter().any(|c| value.eq_ignore_ascii_case(c))
-    };
-    if !options(replconf).any(|(option, value)| unwanted(option, value)) {
+/// Masters that write an older snapshot to a replica that does not say its version: one that ends in the
+/// middle where the content has no older form, over and over. Segue asks for their own and rewrites that.
+const SAY_VERSION: Since = since::valkey(8, 0);
+const NEWEST_VERSION: &[u8] = b"255.255.255";
+
+/// The command as a rewritten link needs it; `None` if that is as it came. Left out are capabilities that it
+/// can't have; said is that the replica takes whatever the master writes.
+pub fn for_rewriting(replconf: &Command, pair: &Pair) -> Option<Bytes> {
+    let says_version = SAY_VERSION.has(pair.from);
+    let mut said: Vec<&[u8]> = vec![b"REPLCONF"];
+    for (option, value) in options(replconf) {
+        let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
+        if is(b"capa") && SECOND_CONNECTION.iter().any(|c| value.eq_ignore_ascii_case(c)) {
+            continue;
+        }
+        let value = if says_version && is(b"version") { NEWEST_VERSION } else { value };
+        said.extend([option.as_ref(), value]);
+    }
+    if said.len() == 1 {
+        said.extend([&b"capa"[..], b"psync2"]);
+    }
+    if says_version
+        && has_capabilities(replconf)
+        && !options(replconf).any(|(option, _)| option.eq_ignore_ascii_case(b"version"))
+    {
+        said.extend([&b"version"[..], NEWEST_VERSION]);
+    }
+    if said.iter().eq(replconf.iter()) {
         return None;
     }
-    let mut kept: Vec<&[u8]> = vec![b"REPLCONF"];
-    for (option, value) in options(replconf).filter(|(option, value)| !unwanted(option, value)) {
-        kept.extend([option.as_ref(), value.as_ref()]);
-    }
-    if kept.len() == 1 {
-        kept.extend([&b"capa"[..], b"psync2"]);
-    }
     let mut out = BytesMut::new();
-    resp::write(&mut out, &kept);
+    resp::write(&mut out, &said);
     Some(out.freeze())
 }
 
@@ -202,14 +217,42 @@ mod tests {
 
     #[test]
     fn capabilities_for_a_second_connection_are_left_out() {
-        let replconf = command(&["REPLCONF", "capa", "eof", "capa", "psync2", "capa", "rdb-channel-repl"]);
-        let kept = on_one_connection(&replconf).unwrap();
+        let pair = pair("redis-8.0", "redis-6.0");
+        let said = |words: &[&str]| for_rewriting(&command(words), &pair);
+        let replconf = ["REPLCONF", "capa", "eof", "capa", "psync2", "capa", "rdb-channel-repl"];
+        assert_eq!(said(&replconf), Some(written(&["REPLCONF", "capa", "eof", "capa", "psync2"])));
+        assert_eq!(said(&["REPLCONF", "capa", "eof"]), None);
+        assert_eq!(said(&["REPLCONF", "version", "8.1.1"]), None);
+        let alone = said(&["REPLCONF", "capa", "dual-channel"]);
+        assert_eq!(alone, Some(written(&["REPLCONF", "capa", "psync2"])));
+    }
+
+    #[test]
+    fn a_valkey_is_asked_for_its_own_snapshot() {
+        let pair = pair("valkey-9.1", "redis-7.2");
+        let said = |words: &[&str]| for_rewriting(&command(words), &pair);
+        let capabilities = ["REPLCONF", "capa", "eof", "capa", "psync2"];
+        let newest = ["REPLCONF", "capa", "eof", "capa", "psync2", "version", "255.255.255"];
+        assert_eq!(said(&capabilities), Some(written(&newest)));
         assert_eq!(
-            &kept[..],
-            b"*5\r\n$8\r\nREPLCONF\r\n$4\r\ncapa\r\n$3\r\neof\r\n$4\r\ncapa\r\n$6\r\npsync2\r\n"
+            said(&["REPLCONF", "version", "8.1.1"]),
+            Some(written(&["REPLCONF", "version", "255.255.255"]))
         );
-        assert_eq!(on_one_connection(&command(&["REPLCONF", "capa", "eof"])), None);
-        assert!(on_one_connection(&command(&["REPLCONF", "capa", "dual-channel"])).is_some());
+        assert_eq!(said(&["REPLCONF", "listening-port", "6379"]), None);
+        assert_eq!(said(&newest), None);
+        let mut announced = Announced::default();
+        announced.learn(&command(&newest));
+        assert_eq!(announced.release(), None, "what another sidecar said");
+    }
+
+    fn pair(from: &str, to: &str) -> Pair {
+        Pair::new(&from.parse().unwrap(), &to.parse().unwrap()).unwrap()
+    }
+
+    fn written(words: &[&str]) -> Bytes {
+        let mut out = BytesMut::new();
+        resp::write(&mut out, words);
+        out.freeze()
     }
 
     fn end(release: Option<&str>) -> End {

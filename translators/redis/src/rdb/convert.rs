@@ -1,4 +1,4 @@
-//! Listpacks to what older releases load.
+//! Listpacks to what other releases load.
 
 use bytes::BytesMut;
 
@@ -9,7 +9,7 @@ use super::{
     ziplist,
 };
 
-/// Puts the older form of a listpack.
+/// Puts the other form of a listpack that says itself what it holds.
 pub fn convert(
     kind: Packed,
     blob: &[u8],
@@ -20,8 +20,12 @@ pub fn convert(
     match kind {
         Packed::Hash | Packed::SortedSet => groups(&list, 2)?,
         Packed::HashWithTtls => return put_hash(&list, out),
+        Packed::HashAndTtls => return put_hash_2(&list, out),
         Packed::Set => return put_set(&list, out),
         Packed::ListNode => 0,
+        Packed::TemplateValues | Packed::OwnTemplateValues => {
+            return Err(Damage("values without their template"));
+        }
     };
     put_ziplist(&list, kind == Packed::SortedSet, ziplist, out)
 }
@@ -43,6 +47,20 @@ fn put_hash(list: &Listpack<'_>, out: &mut BytesMut) -> Result<(), Damage> {
         let entry = entry?;
         if place % 3 < 2 {
             put_entry(entry, out);
+        }
+    }
+    Ok(())
+}
+
+/// HASH_2: count, (field, value, TTL as i64 LE; −1: none)…
+fn put_hash_2(list: &Listpack<'_>, out: &mut BytesMut) -> Result<(), Damage> {
+    put_number(groups(list, 3)?, out);
+    for (place, entry) in list.entries().enumerate() {
+        match (place % 3, entry?) {
+            (2, Entry::Integer(0)) => out.put_i64_le(-1),
+            (2, Entry::Integer(ttl)) => out.put_i64_le(ttl),
+            (2, Entry::Text(_)) => return Err(Damage("listpack: a TTL that is no number")),
+            (_, entry) => put_entry(entry, out),
         }
     }
     Ok(())
@@ -90,7 +108,7 @@ fn groups(list: &Listpack<'_>, width: u64) -> Result<u64, Damage> {
     if count.is_multiple_of(width) { Ok(count / width) } else { Err(Damage("listpack: an incomplete group")) }
 }
 
-fn put_entry(entry: Entry<'_>, out: &mut BytesMut) {
+pub fn put_entry(entry: Entry<'_>, out: &mut BytesMut) {
     match entry {
         Entry::Integer(value) => put_integer(value, out),
         Entry::Text(text) => put_string(text, out),
@@ -146,6 +164,14 @@ mod tests {
         ]
         .concat();
         assert_eq!(&converted(Packed::HashWithTtls, &entries).unwrap()[..], b"\x02\x01f\x01v\x01g\x01w");
+        let with_ttls = [
+            &b"\x02\x01f\x01v"[..],
+            &1_900_000_000_000_i64.to_le_bytes(),
+            b"\x01g\x01w",
+            &(-1_i64).to_le_bytes(),
+        ]
+        .concat();
+        assert_eq!(converted(Packed::HashAndTtls, &entries).unwrap()[..], with_ttls);
         assert_eq!(has_field_ttl(&write(&entries)), Ok(true));
         assert_eq!(has_field_ttl(&write(&entries[3..])), Ok(false));
     }

@@ -16,6 +16,7 @@ pub fn fuzz(data: &[u8]) {
         Release::new("redis", 5, 0, None),
         Release::new("redis", 7, 0, None),
         Release::new("redis", 8, 0, Some(6)),
+        Release::new("redis", 8, 10, None),
         Release::new("valkey", 8, 0, None),
         Release::new("valkey", 9, 0, None),
     ];

@@ -1,32 +1,10 @@
-//! The layout of every item of an RDB, as data.
-//!
-//! Read beside `rdbSaveObject`, `rdbSaveRio` and `rdbSaveModulesAux` in `rdb.c` of the release that
-//! brought a type. To add a release, add its items to [`ITEMS`] and raise [`VERSIONS`].
-//!
-//! | RDB version | written by |
-//! |---|---|
-//! | 9 | Redis 5.0, 6.0, 6.2 |
-//! | 10 | Redis 7.0 |
-//! | 11 | Redis 7.2, Valkey 7.2 to 8.1 |
-//! | 12 | Redis 7.4, 8.0, 8.2, Redict 7.3 |
-//!
-//! The version is only the header's: which items a release loads is told by the release.
+//! What a layout is made of. The table of all items is [`ITEMS`].
 
-use std::ops::RangeInclusive;
-
+use super::{items::ITEMS, versions::Codes};
 use crate::releases::{
-    Level, Since,
-    since::{common, first, redis, redis_patch},
+    Since,
+    since::{common, first, never},
 };
-
-/// The RDB versions that this table covers. From 5 on an RDB ends in a checksum.
-pub const VERSIONS: RangeInclusive<u16> = 6..=12;
-
-/// Whether an RDB or a DUMP payload of this version can be read.
-#[must_use]
-pub fn reads(version: u16) -> bool {
-    VERSIONS.contains(&version)
-}
 
 /// Codes from here on are opcodes; value types lie below.
 pub const OPCODE_FIRST: u8 = 240;
@@ -38,6 +16,8 @@ pub const TYPE_MODULE_2: u8 = 7;
 #[derive(Debug)]
 pub struct Item {
     pub code: u8,
+    /// Whose snapshots the code means this in.
+    pub codes: &'static [Codes],
     /// As in `rdb.h`, without its `RDB_TYPE_` or `RDB_OPCODE_`.
     pub name: &'static str,
     pub role: Role,
@@ -62,12 +42,20 @@ pub enum Role {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Older {
-    /// Other types say the same: their codes, newest first.
-    As(&'static [u8]),
+    /// Other types say the same, or most of it: the first that the target loads.
+    As(&'static [Form]),
     /// Only a hint: leaving it out loses nothing.
     Hint,
     /// Nothing says the same: a loss of this kind.
     Lost(&'static str),
+}
+
+/// Another type that an item can become.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    pub code: u8,
+    /// How the item's own body is read for it; `None`: as for the item itself.
+    pub body: Option<&'static [Step]>,
 }
 
 /// Where it shows whether an item can stay.
@@ -77,7 +65,7 @@ pub enum DecidedBy {
     Code,
     /// Once the module is known that it belongs to.
     Module,
-    /// Where it needs an older form: once it is known whether a field has a TTL.
+    /// Where it takes another form: once it is known whether a field has a TTL.
     FieldTtls,
 }
 
@@ -85,7 +73,7 @@ pub enum DecidedBy {
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     pub op: Op,
-    /// Dropped for a release that does not have it, when the item takes an older form.
+    /// Dropped for a release that does not have it, when the item takes another form.
     pub since: Since,
 }
 
@@ -105,25 +93,60 @@ pub enum Op {
     TextScore,
     /// A count, then the steps that many times.
     Repeat(&'static [Step]),
+    /// The steps as many times as a [`Meaning::Times`] said.
+    Times(&'static [Step]),
     /// A node's container (1 plain, 2 packed), then the string. The older form has no container.
     Node,
+    /// The kind of an array's element, then the element.
+    Element,
     /// What a module wrote: values, each behind its kind, until kind 0.
     ModuleValues,
+    /// Nothing is read: the other form has this here.
+    Own(Own),
+    /// A stream's consumers: as [`Op::Repeat`]; the other form waits for [`Op::Nacked`].
+    Consumers(&'static [Step]),
+    /// A count of IDs that no consumer has, and these. The other form: a consumer that has them.
+    Nacked,
 }
 
-/// What a listpack holds, which tells its older form.
+/// What only another form has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// A hash loses the TTLs of its fields here.
+    NoFieldTtls,
+    /// What follows up to [`Own::FieldTtlNumber`] stands behind that.
+    Aside,
+    /// The TTL that was read last, as a number: Unix ms − 1 (the hash's earliest) + 1; 0: none.
+    FieldTtlNumber,
+    /// The TTL that was read last, in 8 bytes: Unix ms; −1: none.
+    FieldTtlBytes,
+    /// An earliest TTL of 1 ms, from which [`Own::FieldTtlNumber`] counts.
+    HashMinTtl,
+    /// How many fields the template has.
+    FieldCount,
+    /// The name of the template's next field.
+    FieldName,
+}
+
+/// What a listpack holds, which tells its other form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packed {
     /// field, value, … → a ziplist: a store loads it as it is, and a HASH field by field
     Hash,
     /// field, value, TTL, … → the body of a HASH, without the TTLs
     HashWithTtls,
+    /// field, value, TTL, … → the body of Valkey's HASH_2
+    HashAndTtls,
     /// member, … → the body of a SET
     Set,
     /// member, score, … → a ziplist
     SortedSet,
     /// element, … → a ziplist
     ListNode,
+    /// template, value, … → the body of a HASH
+    TemplateValues,
+    /// something, value, … of the template that stands before it → the body of a HASH
+    OwnTemplateValues,
 }
 
 /// What the rewriter needs to know of what it passes.
@@ -134,33 +157,49 @@ pub enum Meaning {
     Database,
     ModuleId,
     LibraryCode,
+    /// How often an [`Op::Times`] is to come.
+    Times,
     StreamLength,
     /// Either half of an ID.
     StreamMaxDeleted,
     StreamEntriesAdded,
     ConsumerActiveTime,
+    /// How long, in seconds, and how many a stream remembers of its producers.
+    IdempotenceSetting,
+    /// How many ids of producers a stream has remembered.
+    IdempotenceAdded,
     /// The earliest TTL of a hash, Unix ms; 0: no field has one.
     HashMinTtl,
     /// 0: none, else (Unix ms − the earliest TTL of the hash) + 1.
     HashFieldTtl,
+    /// As [`Self::HashMinTtl`] and [`Self::HashFieldTtl`], and the other form keeps them.
+    HashMinTtlKept,
+    HashFieldTtlKept,
+    /// Unix ms; −1: none.
+    HashFieldTtlBytes,
+    /// A template's id: its fields follow.
+    Template,
+    /// The name of one of its fields.
+    TemplateField,
+    /// A listpack of all its fields' names.
+    TemplateFields,
+    /// The id of the template that a hash is of.
+    TemplateOf,
 }
 
 /// The table's entry for a code.
 #[must_use]
-pub fn find(code: u8) -> Option<&'static Item> {
-    ITEMS.get(usize::from(BY_CODE[usize::from(code)]))
+pub fn find(codes: Codes, code: u8) -> Option<&'static Item> {
+    let [redis, valkey] = &BY_CODE;
+    let places = if codes == Codes::Valkey { valkey } else { redis };
+    ITEMS.get(usize::from(places[usize::from(code)]))
 }
 
 /// Stands in for a type byte that the table does not have, until its key has been read.
-pub static UNKNOWN: Item = Item {
-    code: 0,
-    name: "UNKNOWN",
-    role: Role::Value,
-    since: first(),
-    older: LOST,
-    decided: DecidedBy::Module,
-    body: &[],
-};
+pub static UNKNOWN: Item = Item { decided: DecidedBy::Module, ..value(0, "UNKNOWN", first(), LOST, &[]) };
+
+/// Where a type is not known that no other type stands for.
+pub const LOST: Older = Older::Lost("value-type");
 
 pub const KEY: &[Step] = &[text(Meaning::Key)];
 
@@ -192,258 +231,114 @@ pub fn node(container: u64) -> Option<&'static [Step]> {
     }
 }
 
-pub const ITEMS: &[Item] = &[
-    value(0, "STRING", first(), LOST, &[text(Meaning::None)]),
-    value(1, "LIST", first(), LOST, &[repeat(&[text(Meaning::None)])]),
-    value(2, "SET", first(), LOST, &[repeat(&[text(Meaning::None)])]),
-    value(3, "ZSET", first(), LOST, &[repeat(&[text(Meaning::None), always(Op::TextScore)])]),
-    value(4, "HASH", first(), LOST, &[repeat(&[text(Meaning::None), text(Meaning::None)])]),
-    value(5, "ZSET_2", first(), LOST, &[repeat(&[text(Meaning::None), bytes(8, Meaning::None)])]),
-    Item { decided: DecidedBy::Module, ..value(TYPE_MODULE_2, "MODULE_2", first(), LOST, MODULE) },
-    value(9, "HASH_ZIPMAP", first(), LOST, &[text(Meaning::None)]),
-    value(10, "LIST_ZIPLIST", first(), LOST, &[text(Meaning::None)]),
-    value(11, "SET_INTSET", first(), LOST, &[text(Meaning::None)]),
-    value(12, "ZSET_ZIPLIST", first(), LOST, &[text(Meaning::None)]),
-    value(13, "HASH_ZIPLIST", first(), LOST, &[text(Meaning::None)]),
-    value(14, "LIST_QUICKLIST", first(), LOST, &[repeat(&[text(Meaning::None)])]),
-    value(15, "STREAM_LISTPACKS", first(), LOST, STREAM),
-    value(16, "HASH_LISTPACK", common(7, 0), Older::As(&[13]), &[always(Op::Packed(Packed::Hash))]),
-    value(17, "ZSET_LISTPACK", common(7, 0), Older::As(&[12]), &[always(Op::Packed(Packed::SortedSet))]),
-    value(18, "LIST_QUICKLIST_2", common(7, 0), Older::As(&[14]), &[repeat(&[always(Op::Node)])]),
-    value(19, "STREAM_LISTPACKS_2", common(7, 0), Older::As(&[15]), STREAM_2),
-    value(20, "SET_LISTPACK", common(7, 2), Older::As(&[2]), &[always(Op::Packed(Packed::Set))]),
-    value(21, "STREAM_LISTPACKS_3", common(7, 2), Older::As(&[19, 15]), STREAM_3),
-    Item {
-        decided: DecidedBy::FieldTtls,
-        ..value(24, "HASH_METADATA", redis(7, 4), Older::As(&[4]), HASH_METADATA)
-    },
-    Item {
-        decided: DecidedBy::FieldTtls,
-        ..value(25, "HASH_LISTPACK_EX", redis(7, 4), Older::As(&[4]), HASH_LISTPACK_EX)
-    },
-    // slot, keys in it, keys with a TTL in it
-    opcode(
-        244,
-        "SLOT_INFO",
-        redis(7, 4).redict(7, 3).valkey(9, 0),
-        Older::Hint,
-        &[number(Meaning::None), number(Meaning::None), number(Meaning::None)],
-    ),
-    opcode(245, "FUNCTION2", common(7, 0), Older::Lost("function-library"), &[text(Meaning::LibraryCode)]),
-    Item { decided: DecidedBy::Module, ..opcode(247, "MODULE_AUX", first(), LOST, MODULE_AUX) },
-    attribute(248, "IDLE", &[number(Meaning::None)]),
-    attribute(249, "FREQ", &[bytes(1, Meaning::None)]),
-    opcode(250, "AUX", first(), Older::Hint, &[text(Meaning::None), text(Meaning::None)]),
-    // keys, keys with a TTL
-    opcode(251, "RESIZEDB", first(), Older::Hint, &[number(Meaning::None), number(Meaning::None)]),
-    attribute(252, "EXPIRETIME_MS", &[bytes(8, Meaning::None)]),
-    attribute(253, "EXPIRETIME", &[bytes(4, Meaning::None)]),
-    opcode(254, "SELECTDB", first(), LOST, &[number(Meaning::Database)]),
-    opcode(EOF, "EOF", first(), LOST, &[]),
-];
+/// Of entries of a stream.
+pub const IDS: &[Step] = &[bytes(16, Meaning::None)];
 
-/// Where a type is not known that no other type stands for.
-const LOST: Older = Older::Lost("value-type");
+/// Consumers of a stream have an active-time.
+pub const HAS_ACTIVE_TIME: Since = common(7, 2);
 
-const MODULE: &[Step] = &[number(Meaning::ModuleId), always(Op::ModuleValues)];
-
-/// Module id, the kind of the next (2), when it is to be loaded (before or after the keys), values.
-const MODULE_AUX: &[Step] =
-    &[number(Meaning::ModuleId), number(Meaning::None), number(Meaning::None), always(Op::ModuleValues)];
-
-/// Earliest TTL, count, (TTL, field, value)…
-const HASH_METADATA: &[Step] = &[
-    bytes(8, Meaning::HashMinTtl).since(redis(7, 4)),
-    repeat(&[number(Meaning::HashFieldTtl).since(redis(7, 4)), text(Meaning::None), text(Meaning::None)]),
-];
-
-/// Earliest TTL, then (field, value, TTL as Unix ms or 0)… in a listpack.
-const HASH_LISTPACK_EX: &[Step] =
-    &[bytes(8, Meaning::None).since(redis(7, 4)), always(Op::Packed(Packed::HashWithTtls))];
-
-// A stream has only ever grown: each type is the one before it with steps put in.
-
-const STREAM: &[Step] = &[
-    STREAM_NODES,
-    STREAM_LENGTH,
-    number(Meaning::None), // last ID, ms
-    number(Meaning::None), // last ID, sequence
-    repeat(&[
-        text(Meaning::None),   // group name
-        number(Meaning::None), // last delivered ID, ms
-        number(Meaning::None), // last delivered ID, sequence
-        PENDING,
-        repeat(&[text(Meaning::None), CONSUMER_SEEN_TIME, CONSUMER_PENDING]),
-    ]),
-];
-
-const STREAM_2: &[Step] = &[
-    STREAM_NODES,
-    STREAM_LENGTH,
-    number(Meaning::None), // last ID, ms
-    number(Meaning::None), // last ID, sequence
-    STREAM_FIRST_ID,
-    STREAM_FIRST_ID,
-    STREAM_MAX_DELETED,
-    STREAM_MAX_DELETED,
-    STREAM_ENTRIES_ADDED,
-    repeat(&[
-        text(Meaning::None),   // group name
-        number(Meaning::None), // last delivered ID, ms
-        number(Meaning::None), // last delivered ID, sequence
-        GROUP_ENTRIES_READ,
-        PENDING,
-        repeat(&[text(Meaning::None), CONSUMER_SEEN_TIME, CONSUMER_PENDING]),
-    ]),
-];
-
-const STREAM_3: &[Step] = &[
-    STREAM_NODES,
-    STREAM_LENGTH,
-    number(Meaning::None), // last ID, ms
-    number(Meaning::None), // last ID, sequence
-    STREAM_FIRST_ID,
-    STREAM_FIRST_ID,
-    STREAM_MAX_DELETED,
-    STREAM_MAX_DELETED,
-    STREAM_ENTRIES_ADDED,
-    repeat(&[
-        text(Meaning::None),   // group name
-        number(Meaning::None), // last delivered ID, ms
-        number(Meaning::None), // last delivered ID, sequence
-        GROUP_ENTRIES_READ,
-        PENDING,
-        repeat(&[text(Meaning::None), CONSUMER_SEEN_TIME, CONSUMER_ACTIVE_TIME, CONSUMER_PENDING]),
-    ]),
-];
-
-/// First ID of the node (16 bytes), its entries in a listpack.
-const STREAM_NODES: Step = repeat(&[text(Meaning::None), text(Meaning::None)]);
-const STREAM_LENGTH: Step = number(Meaning::StreamLength);
-/// Each of these two is one half of an ID, so that they stand twice.
-const STREAM_FIRST_ID: Step = number(Meaning::None).since(common(7, 0));
-const STREAM_MAX_DELETED: Step = number(Meaning::StreamMaxDeleted).since(common(7, 0));
-const STREAM_ENTRIES_ADDED: Step = number(Meaning::StreamEntriesAdded).since(common(7, 0));
-const GROUP_ENTRIES_READ: Step = number(Meaning::None).since(common(7, 0));
-/// Delivered and not acknowledged: ID, delivery time in Unix ms, delivery count.
-const PENDING: Step = repeat(&[bytes(16, Meaning::None), bytes(8, Meaning::None), number(Meaning::None)]);
-/// Unix ms.
-const CONSUMER_SEEN_TIME: Step = bytes(8, Meaning::None);
-/// Unix ms; −1: never.
-const CONSUMER_ACTIVE_TIME: Step = bytes(8, Meaning::ConsumerActiveTime).since(common(7, 2));
-/// IDs, each in its group's pending entries too.
-const CONSUMER_PENDING: Step = repeat(&[bytes(16, Meaning::None)]);
-
-const fn value(code: u8, name: &'static str, since: Since, older: Older, body: &'static [Step]) -> Item {
-    Item { code, name, role: Role::Value, since, older, decided: DecidedBy::Code, body }
-}
-
-const fn opcode(code: u8, name: &'static str, since: Since, older: Older, body: &'static [Step]) -> Item {
-    Item { code, name, role: Role::Alone, since, older, decided: DecidedBy::Code, body }
-}
-
-const fn attribute(code: u8, name: &'static str, body: &'static [Step]) -> Item {
-    Item { code, name, role: Role::Attribute, since: first(), older: LOST, decided: DecidedBy::Code, body }
-}
-
-const fn always(op: Op) -> Step {
-    Step { op, since: first() }
-}
-
-const fn number(meaning: Meaning) -> Step {
-    always(Op::Number(meaning))
-}
-
-const fn bytes(count: usize, meaning: Meaning) -> Step {
-    always(Op::Bytes(count, meaning))
-}
-
-const fn text(meaning: Meaning) -> Step {
-    always(Op::Text(meaning))
-}
-
-const fn repeat(steps: &'static [Step]) -> Step {
-    always(Op::Repeat(steps))
-}
-
-impl Step {
-    const fn since(self, since: Since) -> Self {
-        Self { since, ..self }
+/// An array's element, by its kind.
+#[must_use]
+pub fn element(kind: u64) -> Option<&'static [Step]> {
+    const EIGHT_BYTES: &[Step] = &[bytes(8, Meaning::None)];
+    const STRING: &[Step] = &[text(Meaning::None)];
+    match kind {
+        1 | 2 => Some(EIGHT_BYTES), // integer, double
+        3 => Some(STRING),
+        _ => None,
     }
 }
 
-/// The modules that come with a store.
-pub const MODULES: &[Module] = &[Module {
-    name: "vectorset",
-    since: redis(8, 0),
-    // 8.0.2 dies of what 8.0.6 writes; those in between were not measured.
-    changed: &[Changed { written: redis_patch(8, 0, 3), loaded: redis_patch(8, 0, 6) }],
-}];
+/// Code → place in [`ITEMS`], its length where there is none; of Redis, of Valkey.
+static BY_CODE: [[u8; 256]; 2] = [by_code(Codes::Redis), by_code(Codes::Valkey)];
 
-/// A module that comes with a store, and whose values are in its snapshots.
-#[derive(Debug)]
-pub struct Module {
-    pub name: &'static str,
-    since: Since,
-    changed: &'static [Changed],
-}
-
-/// A module began to write in another form.
-#[derive(Debug)]
-struct Changed {
-    written: Since,
-    loaded: Since,
-}
-
-impl Module {
-    pub fn written_by(&self, from: Level) -> bool {
-        self.since.has(from)
-    }
-
-    /// Whether `to` loads what `from` wrote; `None`: whoever wrote it.
-    pub fn loads(&self, from: Option<Level>, to: Level) -> bool {
-        let is_older = from.is_some_and(|from| to.descends_from(from));
-        let writes = |change: &Changed| from.is_none_or(|from| change.written.has(from));
-        self.since.has(to)
-            && (is_older || self.changed.iter().all(|change| change.loaded.has(to) || !writes(change)))
-    }
-}
-
-/// Code → place in [`ITEMS`]; its length where there is none.
-static BY_CODE: [u8; 256] = {
+const fn by_code(codes: Codes) -> [u8; 256] {
     let mut places = [ITEMS.len() as u8; 256];
     let mut place = 0;
     while place < ITEMS.len() {
-        places[ITEMS[place].code as usize] = place as u8;
+        if ITEMS[place].is_of(codes) {
+            places[ITEMS[place].code as usize] = place as u8;
+        }
         place += 1;
     }
     places
-};
+}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+const BOTH: &[Codes] = &[Codes::Redis, Codes::Valkey];
 
-    #[test]
-    fn every_older_form_exists_and_is_older() {
-        for item in ITEMS {
-            if let Older::As(forms) = item.older {
-                for form in forms.iter().map(|code| find(*code).unwrap()) {
-                    assert!(item.since.implies(form.since), "{} → {}", item.name, form.name);
-                    assert!(!form.since.implies(item.since), "{} → {}", item.name, form.name);
-                }
-            }
-        }
+pub const fn value(code: u8, name: &'static str, since: Since, older: Older, body: &'static [Step]) -> Item {
+    let (role, decided) = (Role::Value, DecidedBy::Code);
+    Item { code, codes: BOTH, name, role, since, older, decided, body }
+}
+
+pub const fn opcode(code: u8, name: &'static str, since: Since, older: Older, body: &'static [Step]) -> Item {
+    Item { role: Role::Alone, ..value(code, name, since, older, body) }
+}
+
+pub const fn attribute(code: u8, name: &'static str, body: &'static [Step]) -> Item {
+    Item { role: Role::Attribute, ..value(code, name, first(), LOST, body) }
+}
+
+impl Item {
+    pub const fn of(self, codes: &'static [Codes]) -> Self {
+        Self { codes, ..self }
     }
 
-    #[test]
-    fn every_code_is_found_once() {
-        for item in ITEMS {
-            assert_eq!(find(item.code).unwrap().name, item.name);
-            assert_eq!(item.role != Role::Value, item.code >= OPCODE_FIRST, "{}", item.name);
+    pub const fn decided_by(self, decided: DecidedBy) -> Self {
+        Self { decided, ..self }
+    }
+
+    const fn is_of(&self, codes: Codes) -> bool {
+        let mut place = 0;
+        while place < self.codes.len() {
+            if self.codes[place] as u8 == codes as u8 {
+                return true;
+            }
+            place += 1;
         }
-        for code in [6, 8, 22, 23, 26, 200, 240, 246] {
-            assert!(find(code).is_none(), "{code}");
-        }
+        false
+    }
+}
+
+pub const fn form(code: u8) -> Form {
+    Form { code, body: None }
+}
+
+pub const fn form_of(code: u8, body: &'static [Step]) -> Form {
+    Form { code, body: Some(body) }
+}
+
+pub const fn always(op: Op) -> Step {
+    Step { op, since: first() }
+}
+
+pub const fn number(meaning: Meaning) -> Step {
+    always(Op::Number(meaning))
+}
+
+pub const fn bytes(count: usize, meaning: Meaning) -> Step {
+    always(Op::Bytes(count, meaning))
+}
+
+pub const fn text(meaning: Meaning) -> Step {
+    always(Op::Text(meaning))
+}
+
+pub const fn repeat(steps: &'static [Step]) -> Step {
+    always(Op::Repeat(steps))
+}
+
+pub const fn own(own: Own) -> Step {
+    always(Op::Own(own))
+}
+
+impl Step {
+    pub const fn since(self, since: Since) -> Self {
+        Self { since, ..self }
+    }
+
+    /// In no other form.
+    pub const fn dropped(self) -> Self {
+        self.since(never())
     }
 }

@@ -12,6 +12,11 @@ pub struct Notes {
     pub text: Vec<u8>,
     pub lost: bool,
     pub stream: Stream,
+    /// How often steps are to be repeated that do not follow their count.
+    pub times: u64,
+    /// Of a hash: its earliest, and the last that was read. Unix ms; of a field −1: none.
+    pub min_ttl: u64,
+    pub field_ttl: i64,
 }
 
 /// What the older forms of a stream drop.
@@ -21,6 +26,9 @@ pub struct Stream {
     pub entries_added: Option<u64>,
     pub max_deleted: bool,
     pub active_time: bool,
+    pub idempotence: bool,
+    /// Of the group under way.
+    pub consumers: u64,
 }
 
 /// Most bytes that are captured of a text.
@@ -54,14 +62,22 @@ impl Notes {
         self.loss(item, "hash-field-ttl", Grade::Data, "field TTLs of a hash".to_owned())
     }
 
+    pub fn nacked_loss(&self, item: &Item) -> Loss {
+        let what = "entries of a stream's group that wait for any consumer".to_owned();
+        self.loss(item, "stream-nacked", Grade::Data, what)
+    }
+
     /// What an item without an older form is called.
     pub fn name(&self, item: &Item) -> String {
-        if item.role == Role::Value {
-            return format!("value of type {}", item.name);
-        }
-        match library_name(&self.text) {
-            Some(name) => format!("library {name}"),
-            None => "library without a readable name".to_owned(),
+        match item.name {
+            "ARRAY" => "array".to_owned(),
+            "KEY_META" => "what modules keep of the key that follows".to_owned(),
+            "SLOT_IMPORT" => "that slots are being imported".to_owned(),
+            "FUNCTION2" => match library_name(&self.text) {
+                Some(name) => format!("library {name}"),
+                None => "library without a readable name".to_owned(),
+            },
+            name => format!("value of type {name}"),
         }
     }
 
@@ -73,6 +89,7 @@ impl Notes {
         [
             (counters, "stream-counters", "entries-added and max-deleted-id of a stream"),
             (stream.active_time, "stream-consumer-active-time", "active-time of a stream's consumers"),
+            (stream.idempotence, "stream-idempotence", "ids of a stream's producers"),
         ]
         .into_iter()
         .filter(|(lost, ..)| *lost)
@@ -100,7 +117,10 @@ fn library_name(code: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{layout::find, versions::Codes},
+        *,
+    };
 
     #[test]
     fn module_names() {
@@ -122,7 +142,7 @@ mod tests {
     #[test]
     fn a_key_in_a_loss_is_cut() {
         let notes = Notes { text: vec![b'k'; 400], keyed: true, db: 3, ..Notes::default() };
-        let loss = notes.field_ttl_loss(super::super::layout::find(25).unwrap());
+        let loss = notes.field_ttl_loss(find(Codes::Redis, 25).unwrap());
         assert_eq!((loss.key.unwrap().len(), loss.db), (Loss::KEY_BYTES_MAX, 3));
     }
 }

@@ -13,6 +13,7 @@ use super::{
     rewriter::checksum,
     tape::Tape,
     target::Target,
+    versions,
     walk::{Fate, Reached, Walk},
 };
 
@@ -38,7 +39,7 @@ pub fn rewrite_payload(payload: &[u8], target: &Target, limits: &Limits) -> Resu
     let Some(&code) = body.first().filter(|code| **code < layout::OPCODE_FIRST) else {
         return Err(malformed("it does not start with a value type"));
     };
-    let mut rewriting = Rewriting::new(target, limits);
+    let mut rewriting = Rewriting::new(target, version, limits);
     let (rest, fate) = rewriting.item(code, body)?;
     if !rest.is_empty() {
         return Err(malformed("bytes behind the value"));
@@ -62,7 +63,7 @@ pub fn rewrite_function_payload(
     const FUNCTION2: u8 = 245;
     let (mut rest, version) = open(payload)?;
     let body = rest;
-    let mut rewriting = Rewriting::new(target, limits);
+    let mut rewriting = Rewriting::new(target, version, limits);
     while let Some(&code) = rest.first() {
         if code != FUNCTION2 {
             return Err(malformed("an item that is no function library"));
@@ -79,7 +80,7 @@ fn open(payload: &[u8]) -> Result<(&[u8], u16), FaultKind> {
     let (signed, crc) = payload.split_last_chunk().ok_or_else(|| malformed("shorter than its footer"))?;
     let (body, version) = signed.split_last_chunk().ok_or_else(|| malformed("shorter than its footer"))?;
     let (sent, version) = (u64::from_le_bytes(*crc), u16::from_le_bytes(*version));
-    if !layout::reads(version) {
+    if !versions::reads(version) {
         return Err(malformed(&format!("RDB version {version}")));
     }
     let computed = checksum_of(signed);
@@ -97,8 +98,9 @@ struct Rewriting {
 }
 
 impl Rewriting {
-    fn new(target: &Target, limits: &Limits) -> Self {
-        let walk = Walk::new(target.clone(), LossPolicy::Degrade);
+    fn new(target: &Target, version: u16, limits: &Limits) -> Self {
+        let mut walk = Walk::new(target.clone(), LossPolicy::Degrade);
+        walk.read_as(version);
         Self { walk, limits: *limits, out: BytesMut::new(), losses: Vec::new() }
     }
 

@@ -6,6 +6,7 @@ use super::{
     layout,
     tape::{Deferred, Tape},
     target::Target,
+    versions::{self, HEADER_BYTES},
     walk::{Reached, Walk},
 };
 
@@ -13,7 +14,7 @@ use super::{
 ///
 /// What it holds is bounded whatever comes in: what waits for a decision (a key whose value may have to
 /// be left out) and a packed value that must be converted take at most [`Limits::held_bytes_max`]
-/// together; all else passes through. What one call puts out is bounded by what it takes: a held value
+/// together, the templates of `HIMPORT` as much again; all else passes through. What one call puts out is bounded by what it takes: a held value
 /// grows to at most 2.5 times its unpacked size, and LZF bytes of a large list element to 88 times.
 #[derive(Debug)]
 pub struct Rewriter {
@@ -44,9 +45,6 @@ enum Stage {
     Done,
 }
 
-/// `REDIS` and the version in four digits.
-const HEADER_BYTES: usize = 9;
-
 impl Rewriter {
     #[must_use]
     pub fn new(target: Target, policy: LossPolicy, limits: Limits) -> Self {
@@ -69,7 +67,8 @@ impl Rewriter {
     ///
     /// # Errors
     ///
-    /// * [`FaultKind::Refused`]: a loss that the policy does not allow; nothing of its item was put out.
+    /// * [`FaultKind::Refused`]: a loss that the policy does not allow; nothing of its item was put out, or
+    ///   of a stream at most what stands before the loss.
     /// * [`FaultKind::Malformed`]: damaged, or newer than the tables know.
     /// * [`FaultKind::TooLarge`]: what has to be held is over [`Limits::held_bytes_max`].
     /// * [`FaultKind::Checksum`]: the content is not what was sent.
@@ -120,7 +119,8 @@ impl Rewriter {
         self.emitted
     }
 
-    /// Bytes held back now, at most [`Limits::held_bytes_max`] and the 8 KiB that an LZF copy can reach.
+    /// Bytes held back now, at most [`Limits::held_bytes_max`] and the 8 KiB that an LZF copy can reach;
+    /// without the templates.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.deferred.len() + self.walk.buffer.len()
@@ -160,9 +160,11 @@ fn scan(
         match *stage {
             Stage::Header => {
                 let Some(header) = tape.rest().first_chunk() else { return Ok(()) };
-                let sent = version(header)?;
+                let malformed = |detail| FaultKind::Malformed { what: "RDB header", detail };
+                let sent = versions::parse(header).map_err(malformed)?;
+                walk.read_as(sent);
                 tape.skip(HEADER_BYTES);
-                tape.put(format!("REDIS{:04}", walk.target.version_for(sent)).as_bytes());
+                tape.put(versions::write(walk.target.version_for(sent)).as_bytes());
                 *stage = Stage::BetweenItems;
             }
             Stage::BetweenItems => {
@@ -177,20 +179,4 @@ fn scan(
             Stage::Checksum | Stage::Done => return Ok(()),
         }
     }
-}
-
-fn version(header: &[u8; HEADER_BYTES]) -> Result<u16, FaultKind> {
-    let digits = header.strip_prefix(b"REDIS").filter(|digits| digits.iter().all(u8::is_ascii_digit));
-    let version =
-        digits.and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|text| text.parse().ok());
-    let detail = match version {
-        Some(version) if layout::reads(version) => return Ok(version),
-        Some(version) => format!(
-            "version {version}; versions {} to {} are known",
-            layout::VERSIONS.start(),
-            layout::VERSIONS.end()
-        ),
-        None => format!("\"{}\" is not a Redis RDB's", header.escape_ascii()),
-    };
-    Err(FaultKind::Malformed { what: "RDB header", detail })
 }

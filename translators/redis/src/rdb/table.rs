@@ -1,7 +1,7 @@
 //! What becomes of a snapshot's items where they are not loaded, for a reader. What the rewriter follows is
 //! the layout; a test keeps this table as complete.
 
-use super::layout;
+use super::{items::ITEMS, modules::MODULES};
 use crate::releases::{Level, Pair};
 
 /// Items of which the same is to be said.
@@ -19,7 +19,7 @@ pub struct Row {
 
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
-    row(&["HASH_LISTPACK", "ZSET_LISTPACK"], "hash, sorted set as listpack", "plain hash, plain sorted set", &[]),
+    row(&["HASH_LISTPACK", "ZSET_LISTPACK"], "hash, sorted set as listpack", "the same as ziplist", &[]),
     row(&["LIST_QUICKLIST_2"], "list as quicklist of listpacks", "quicklist of ziplists, node by node", &[]),
     row(&["SET_LISTPACK"], "set as listpack", "plain set", &[]),
     row(&["STREAM_LISTPACKS_2"], "stream with counters", "stream without", &["stream-counters"]),
@@ -42,7 +42,7 @@ pub const ANY: Row = row(
     &[],
     "values and data of modules that do not come with the store",
     LEFT_OUT,
-    &["module-type", "module-aux"],
+    &["module-type", "module-aux", "key-metadata"],
 );
 
 const FIELD_TTLS: &str = "hash with field TTLs";
@@ -72,12 +72,12 @@ impl Row {
 }
 
 fn is_sent(name: &str, from: Level) -> bool {
-    layout::ITEMS.iter().any(|item| item.name == name && item.since.has(from))
-        || layout::MODULES.iter().any(|module| module.name == name && module.written_by(from))
+    ITEMS.iter().any(|item| item.name == name && item.since.has(from))
+        || MODULES.iter().any(|module| module.name == name && module.written_by(from))
 }
 
 fn is_loaded(name: &str, pair: &Pair) -> bool {
-    layout::ITEMS.iter().any(|item| item.name == name && item.since.has(pair.to))
+    ITEMS.iter().any(|item| item.name == name && item.since.has(pair.to))
         || pair.rdb.loads_module(name)
 }
 
@@ -88,9 +88,9 @@ mod tests {
 
     #[test]
     fn every_item_that_some_release_does_not_load_has_its_row() {
-        let newer = |item: &&layout::Item| item.since != since::first() && item.since != since::never();
-        let items = layout::ITEMS.iter().filter(newer).map(|item| item.name);
-        for name in items.chain(layout::MODULES.iter().map(|module| module.name)) {
+        let newer = |item: &&super::super::layout::Item| item.since != since::first() && item.since != since::never();
+        let items = ITEMS.iter().filter(newer).map(|item| item.name);
+        for name in items.chain(MODULES.iter().map(|module| module.name)) {
             assert_eq!(ROWS.iter().filter(|row| row.items.contains(&name)).count(), 1, "{name}");
         }
     }

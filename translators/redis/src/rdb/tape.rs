@@ -107,6 +107,17 @@ impl<'a> Tape<'a> {
         }
     }
 
+    /// What was deferred leaves, behind bytes of our own.
+    pub fn settle_behind(&mut self, bytes: &[u8]) {
+        if self.mark.is_some() {
+            self.flush();
+            self.mark = None;
+            self.out.extend_from_slice(bytes);
+            self.out.extend_from_slice(&self.deferred.bytes);
+            self.forget();
+        }
+    }
+
     /// What was deferred is left out.
     pub fn withdraw(&mut self) {
         if self.mark.is_some() {
@@ -120,6 +131,11 @@ impl<'a> Tape<'a> {
     pub fn holds(&self, count: u64) -> bool {
         let held = self.mark.map_or(0, |mark| self.deferred.len() + self.at.saturating_sub(mark));
         count.saturating_add(held as u64) <= self.deferred.held_bytes_max as u64
+    }
+
+    /// Whether `count` bytes may be held apart from what is deferred.
+    pub fn keeps(&self, count: usize) -> bool {
+        count <= self.deferred.held_bytes_max
     }
 
     /// Makes sure that `count` bytes more can pass: what is deferred is held back.
@@ -187,6 +203,20 @@ mod tests {
         tape.pass(1).unwrap();
         tape.close();
         assert_eq!((&out[..], deferred.len()), (&b"abcd-e"[..], 0));
+    }
+
+    #[test]
+    fn deferred_bytes_leave_behind_others() {
+        let (mut deferred, mut out) = (Deferred::new(100), BytesMut::new());
+        let mut tape = Tape::new(b"abcd", &mut deferred, &mut out);
+        tape.pass(1).unwrap();
+        tape.defer();
+        tape.pass(2).unwrap();
+        tape.settle_behind(b"-");
+        tape.pass(1).unwrap();
+        tape.settle_behind(b"not without a mark");
+        tape.close();
+        assert_eq!((&out[..], deferred.len()), (&b"a-bcd"[..], 0));
     }
 
     #[test]

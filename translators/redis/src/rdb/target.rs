@@ -1,6 +1,11 @@
 use segue_wire::Release;
 
-use super::layout::{self, Role};
+use super::{
+    items::ITEMS,
+    layout::{self, Role},
+    modules::MODULES,
+    versions::Headers,
+};
 use crate::releases::Level;
 
 /// What a receiving release loads.
@@ -15,40 +20,10 @@ pub struct Target {
     pub modules: Vec<&'static str>,
 }
 
-/// The RDB versions whose header a release accepts. Redis counts up to 79, Valkey from 80 on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Headers {
-    redis_newest: u16,
-    valkey_newest: Option<u16>,
-}
-
-impl Headers {
-    /// Valkey's own versions start here, and have a magic of their own.
-    const VALKEY_FIRST: u16 = 80;
-
-    pub const fn redis(newest: u16) -> Self {
-        Self { redis_newest: newest, valkey_newest: None }
-    }
-
-    pub const fn valkey(redis_newest: u16, newest: u16) -> Self {
-        Self { redis_newest, valkey_newest: Some(newest) }
-    }
-
-    /// What the release itself writes.
-    pub fn written(self) -> u16 {
-        self.valkey_newest.unwrap_or(self.redis_newest)
-    }
-
-    fn accept(self, version: u16) -> bool {
-        version <= self.redis_newest
-            || self.valkey_newest.is_some_and(|newest| (Self::VALKEY_FIRST..=newest).contains(&version))
-    }
-}
-
 impl Target {
     /// `from` wrote what is to be loaded; `None`: whoever.
     pub fn new(release: Release, level: Level, headers: Headers, from: Option<Level>) -> Self {
-        let loaded = layout::MODULES.iter().filter(|module| module.loads(from, level));
+        let loaded = MODULES.iter().filter(|module| module.loads(from, level));
         let modules = loaded.map(|module| module.name).collect();
         Self { release, level, headers, modules }
     }
@@ -62,19 +37,22 @@ impl Target {
     /// The version to put on what was sent with this one.
     #[must_use]
     pub fn version_for(&self, sent: u16) -> u16 {
-        if self.accepts(sent) { sent } else { self.headers.redis_newest }
+        if self.accepts(sent) { sent } else { self.headers.written() }
     }
 
-    /// Whether a value of this type byte loads as it is. A module's value also needs the module.
+    /// Whether a value of this type byte loads as it is, in a snapshot of its own line. A module's value also
+    /// needs the module.
     #[must_use]
     pub fn loads_type(&self, ty: u8) -> bool {
-        layout::find(ty).is_some_and(|item| item.role == Role::Value && item.since.has(self.level))
+        layout::find(self.headers.codes(), ty)
+            .is_some_and(|item| item.role == Role::Value && item.since.has(self.level))
     }
 
     /// Whether an item of this opcode loads as it is. A module's data (247) also needs the module.
     #[must_use]
     pub fn loads_opcode(&self, opcode: u8) -> bool {
-        layout::find(opcode).is_some_and(|item| item.role != Role::Value && item.since.has(self.level))
+        layout::find(self.headers.codes(), opcode)
+            .is_some_and(|item| item.role != Role::Value && item.since.has(self.level))
     }
 
     #[must_use]
@@ -85,8 +63,8 @@ impl Target {
     /// Whether everything loads as it is that a release puts into its snapshots.
     #[must_use]
     pub fn loads_all_of(&self, from: Level) -> bool {
-        layout::ITEMS.iter().all(|item| item.since.has(self.level) || !item.since.has(from))
-            && layout::MODULES.iter().all(|module| !module.written_by(from) || self.loads_module(module.name))
+        ITEMS.iter().all(|item| item.since.has(self.level) || !item.since.has(from))
+            && MODULES.iter().all(|module| !module.written_by(from) || self.loads_module(module.name))
     }
 }
 
@@ -109,13 +87,16 @@ mod tests {
         assert!(new.loads_module("vectorset") && !new.loads_module("bf"));
         let fork = target("redict-7.3");
         assert!(fork.loads_type(21) && fork.loads_opcode(244) && !fork.loads_type(25));
+        let valkey = target("valkey-9.0");
+        assert!(valkey.loads_type(22) && valkey.loads_opcode(243) && !valkey.loads_type(25));
+        assert!(!target("redis-8.10").loads_type(22) && target("redis-8.10").loads_type(32));
     }
 
     #[test]
-    fn a_header_that_is_not_accepted_becomes_the_newest_of_redis_that_is() {
+    fn a_header_that_is_not_accepted_becomes_the_newest_that_is() {
         let redis = target("redis-8.0");
         assert_eq!([9, 12, 15, 80].map(|sent| redis.version_for(sent)), [9, 12, 12, 12]);
         let valkey = target("valkey-9.1");
-        assert_eq!([9, 11, 12, 15, 80, 81].map(|sent| valkey.version_for(sent)), [9, 11, 11, 11, 80, 11]);
+        assert_eq!([9, 11, 12, 15, 80].map(|sent| valkey.version_for(sent)), [9, 11, 80, 80, 80]);
     }
 }

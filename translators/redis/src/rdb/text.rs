@@ -31,6 +31,8 @@ enum Usage {
     Held(Packed),
     /// A list element that becomes the only entry of a ziplist.
     OnlyEntry,
+    /// It passes or is left out, and is needed whole for what follows.
+    Whole(Meaning),
 }
 
 /// LZF bytes decoded at a time where the result isn't held: they come out as up to 88 times as many.
@@ -68,7 +70,10 @@ impl Walk {
         };
         let len = lzf.as_ref().map_or(left, |(_, len)| *len);
         match usage {
-            Usage::Opaque | Usage::Noted => {
+            Usage::Opaque | Usage::Noted | Usage::Whole(_) => {
+                if let Usage::Whole(_) = usage {
+                    self.hold_whole(len, tape)?;
+                }
                 if pass {
                     tape.room(left.saturating_add(size as u64))?;
                 }
@@ -112,8 +117,8 @@ impl Walk {
                 }
                 tape.take(bytes.len(), text.pass)?;
             }
-            Usage::Held(_) => {
-                tape.skip(bytes.len());
+            Usage::Held(_) | Usage::Whole(_) => {
+                tape.take(bytes.len(), matches!(text.usage, Usage::Whole(_)) && text.pass)?;
                 match &mut text.lzf {
                     None => self.buffer.extend_from_slice(bytes),
                     Some(lzf) => {
@@ -144,7 +149,7 @@ impl Walk {
         tape: &mut Tape<'_>,
         losses: &mut Vec<Loss>,
     ) -> Result<(), FaultKind> {
-        if let (Some(lzf), Usage::Held(_) | Usage::OnlyEntry) = (&text.lzf, text.usage) {
+        if let (Some(lzf), Usage::Held(_) | Usage::OnlyEntry | Usage::Whole(_)) = (&text.lzf, text.usage) {
             lzf.finish().map_err(|damage| self.damage(damage))?;
         }
         match text.usage {
@@ -154,6 +159,11 @@ impl Walk {
                 self.buffer = blob;
             }
             Usage::OnlyEntry => tape.put(&[ziplist::END]),
+            Usage::Whole(meaning) => {
+                let whole = std::mem::take(&mut self.buffer);
+                self.take_whole(meaning, &whole)?;
+                self.buffer = whole;
+            }
             Usage::Opaque | Usage::Noted => {}
         }
         self.drop_buffer();
@@ -166,6 +176,7 @@ impl Walk {
                 Usage::Noted
             }
             Op::Text(Meaning::LibraryCode) if self.fate == Fate::LeftOut => Usage::Noted,
+            Op::Text(meaning @ (Meaning::TemplateField | Meaning::TemplateFields)) => Usage::Whole(meaning),
             Op::Packed(kind) if self.fate == Fate::Older => Usage::Held(kind),
             Op::PlainNode if self.fate == Fate::Older => Usage::OnlyEntry,
             _ => Usage::Opaque,
@@ -188,6 +199,12 @@ impl Walk {
                 tape.take(size, pass)
             }
             Usage::Held(_) => Err(self.damage(Damage("an integer for a packed value"))),
+            Usage::Whole(meaning) => {
+                let whole = value.to_string();
+                self.hold_whole(whole.len() as u64, tape)?;
+                self.take_whole(meaning, whole.as_bytes())?;
+                tape.take(size, pass)
+            }
             Usage::OnlyEntry => {
                 tape.skip(size);
                 self.ziplist.start();
@@ -196,6 +213,26 @@ impl Walk {
                 put.map_err(|damage| self.damage(damage))
             }
         }
+    }
+
+    /// Is there room for a part of a template?
+    fn hold_whole(&self, len: u64, tape: &Tape<'_>) -> Result<(), FaultKind> {
+        let held = usize::try_from(len).ok().and_then(|len| len.checked_add(self.templates.held_bytes()));
+        if held.is_some_and(|held| tape.keeps(held)) {
+            Ok(())
+        } else {
+            Err(tape.too_large("templates of hashes"))
+        }
+    }
+
+    fn take_whole(&mut self, meaning: Meaning, whole: &[u8]) -> Result<(), FaultKind> {
+        if meaning == Meaning::TemplateField {
+            self.templates.add_field(whole);
+            return Ok(());
+        }
+        self.templates.define_own(whole).map_err(|damage| self.damage(damage))?;
+        self.notes.times = self.templates.fields();
+        Ok(())
     }
 
     /// Notes the start of a text; false once the rest is of no interest. What is wrong with its packing
@@ -276,6 +313,11 @@ impl Walk {
             }
             tape.settle();
         }
-        convert::convert(kind, blob, &mut self.ziplist, tape.writer()).map_err(|damage| self.damage(damage))
+        let converted = match kind {
+            Packed::TemplateValues => self.templates.put_hash(blob, false, tape.writer()),
+            Packed::OwnTemplateValues => self.templates.put_hash(blob, true, tape.writer()),
+            _ => convert::convert(kind, blob, &mut self.ziplist, tape.writer()),
+        };
+        converted.map_err(|damage| self.damage(damage))
     }
 }

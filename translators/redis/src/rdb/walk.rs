@@ -1,12 +1,15 @@
+use bytes::{BufMut, BytesMut};
 use segue_wire::{FaultKind, Grade, Limits, Loss, LossPolicy, Refusal};
 
 use super::{
     encoding::{self, Damage},
-    layout::{self, DecidedBy, Item, Meaning, OPCODE_FIRST, Older, Op, Role, Step},
+    layout::{self, DecidedBy, Item, Meaning, OPCODE_FIRST, Older, Op, Own, Role, Step},
     notes::{Notes, module_name},
     tape::{Deferred, Tape},
     target::Target,
+    templates::Templates,
     text::Text,
+    versions::{self, Codes},
     ziplist,
 };
 
@@ -18,12 +21,14 @@ use super::{
 pub struct Walk {
     pub target: Target,
     policy: LossPolicy,
+    codes: Codes,
     pub item: &'static Item,
     pub fate: Fate,
     stack: Vec<Frame>,
     /// The string that the walk is in the middle of.
     pub text: Option<Text>,
     pub notes: Notes,
+    pub templates: Templates,
     /// The packed list of [`Self::text`] so far, or the last that its LZF decoder put out.
     pub buffer: Vec<u8>,
     pub ziplist: ziplist::Writer,
@@ -37,7 +42,7 @@ pub struct Walk {
 pub enum Fate {
     /// It passes as it is.
     Native,
-    /// It passes in an older form.
+    /// It passes in another form, as a rule an older one.
     Older,
     LeftOut,
 }
@@ -58,6 +63,17 @@ struct Frame {
     times: u64,
 }
 
+/// The consumer that entries get which wait for any.
+const NACKED_CONSUMER: &[u8] = b"segue:nacked";
+
+/// What a stream has that never was told otherwise: 100 s, and 100 ids of each producer.
+const IDEMPOTENCE_DEFAULT: u64 = 100;
+
+const NO_TTL: i64 = -1;
+
+/// The latest that Redis lets a field expire at, Unix ms.
+const FIELD_TTL_MAX: i64 = (1 << 46) - 1;
+
 /// Most bytes that may stay in the input until more follow: a text score.
 pub const TOKEN_BYTES_MAX: usize = 254;
 
@@ -66,11 +82,13 @@ impl Walk {
         Self {
             target,
             policy,
+            codes: Codes::Redis,
             item: &layout::UNKNOWN,
             fate: Fate::Native,
             stack: Vec::new(),
             text: None,
             notes: Notes::default(),
+            templates: Templates::default(),
             buffer: Vec::new(),
             ziplist: ziplist::Writer::default(),
             code: 0,
@@ -80,6 +98,11 @@ impl Walk {
 
     pub fn deferred(limits: &Limits) -> Deferred {
         Deferred::new(limits.held_bytes_max)
+    }
+
+    /// What follows is of this RDB version, which can be read.
+    pub fn read_as(&mut self, version: u16) {
+        self.codes = versions::codes(version).unwrap_or(Codes::Redis);
     }
 
     /// Takes the code of the next item from the front of the tape, which is at `position` of the
@@ -93,17 +116,18 @@ impl Walk {
     ) -> Result<(), FaultKind> {
         (self.code, self.start) = (code, position);
         self.notes.reset(has_key);
-        self.item = match layout::find(code) {
+        self.item = match layout::find(self.codes, code) {
             Some(item) => item,
             None if code >= OPCODE_FIRST || !has_key => return Err(self.unknown()),
             None => &layout::UNKNOWN,
         };
-        let mut becomes = code;
+        let (mut becomes, mut body) = (code, self.item.body);
         self.fate = match self.item.older {
             _ if self.item.since.has(self.target.level) => Fate::Native,
-            Older::As(forms) => match forms.iter().find(|form| self.target.loads_type(**form)) {
-                Some(older) => {
-                    becomes = *older;
+            Older::As(forms) => match forms.iter().find(|form| self.target.loads_type(form.code)) {
+                Some(form) => {
+                    becomes = form.code;
+                    body = form.body.unwrap_or(body);
                     Fate::Older
                 }
                 None => Fate::LeftOut,
@@ -116,7 +140,8 @@ impl Walk {
             Role::Value => {}
         }
         match (self.fate, self.item.decided) {
-            (Fate::LeftOut, _) => tape.withdraw(),
+            // What belongs to the same key stays.
+            (Fate::LeftOut, _) if self.item.role != Role::Attribute => tape.withdraw(),
             (_, DecidedBy::Module) | (Fate::Older, DecidedBy::FieldTtls) => tape.defer(),
             _ if self.item.role == Role::Value => tape.settle(),
             _ => {}
@@ -130,7 +155,7 @@ impl Walk {
                 tape.put(&[becomes]);
             }
         }
-        self.push(self.item.body, 1);
+        self.push(body, 1);
         if has_key && self.item.role == Role::Value {
             self.push(layout::KEY, 1);
         }
@@ -194,6 +219,10 @@ impl Walk {
                 self.advance();
                 self.push(steps, times);
             }
+            Op::Times(steps) => {
+                self.advance();
+                self.push(steps, self.notes.times);
+            }
             Op::Node => {
                 let Some((container, size)) = self.number(tape)? else { return Ok(false) };
                 let string =
@@ -201,6 +230,37 @@ impl Walk {
                 tape.take(size, pass && self.fate == Fate::Native)?;
                 self.advance();
                 self.push(string, 1);
+            }
+            Op::Element => {
+                let Some((kind, size)) = self.number(tape)? else { return Ok(false) };
+                let element = layout::element(kind)
+                    .ok_or_else(|| self.damage(Damage("unknown kind of array element")))?;
+                tape.take(size, pass)?;
+                self.advance();
+                self.push(element, 1);
+            }
+            Op::Own(own) => {
+                self.advance();
+                self.put_own(own, tape, losses)?;
+            }
+            Op::Consumers(steps) => {
+                let Some((consumers, size)) = self.number(tape)? else { return Ok(false) };
+                tape.take(size, pass && self.fate != Fate::Older)?;
+                if self.fate == Fate::Older {
+                    self.notes.stream.consumers = consumers;
+                    tape.defer();
+                }
+                self.advance();
+                self.push(steps, consumers);
+            }
+            Op::Nacked => {
+                let Some((ids, size)) = self.number(tape)? else { return Ok(false) };
+                tape.take(size, pass && self.fate != Fate::Older)?;
+                if self.fate == Fate::Older {
+                    self.give_nacked(ids, tape, losses)?;
+                }
+                self.advance();
+                self.push(layout::IDS, ids);
             }
             Op::ModuleValues => {
                 let Some((kind, size)) = self.number(tape)? else { return Ok(false) };
@@ -256,6 +316,26 @@ impl Walk {
             Meaning::StreamMaxDeleted => stream.max_deleted |= !pass && value != 0,
             Meaning::StreamEntriesAdded if !pass => stream.entries_added = Some(value),
             Meaning::ConsumerActiveTime => stream.active_time |= !pass,
+            Meaning::IdempotenceSetting => stream.idempotence |= !pass && value != IDEMPOTENCE_DEFAULT,
+            Meaning::IdempotenceAdded => stream.idempotence |= !pass && value != 0,
+            Meaning::Times => self.notes.times = value,
+            Meaning::Template => self.templates.define(Some(value)),
+            Meaning::TemplateOf => {
+                let chosen = self.templates.choose(Some(value));
+                chosen.map_err(|damage| self.damage(damage))?;
+                self.notes.times = self.templates.fields();
+            }
+            Meaning::HashMinTtlKept => {
+                self.notes.min_ttl = value;
+                tape.settle();
+            }
+            Meaning::HashFieldTtlKept => {
+                let at =
+                    value.checked_sub(1).map(|after| i64::try_from(after.saturating_add(self.notes.min_ttl)));
+                let at = at.transpose().map_err(|_| self.damage(Damage("a TTL out of range")))?;
+                self.notes.field_ttl = at.unwrap_or(NO_TTL);
+            }
+            Meaning::HashFieldTtlBytes => self.notes.field_ttl = value.cast_signed(),
             Meaning::HashMinTtl | Meaning::HashFieldTtl if !pass => {
                 if value != 0 {
                     self.lose_field_ttls(losses)?;
@@ -263,6 +343,67 @@ impl Walk {
                 tape.settle();
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Puts what only the other form has.
+    fn put_own(&mut self, own: Own, tape: &mut Tape<'_>, losses: &mut Vec<Loss>) -> Result<(), FaultKind> {
+        match own {
+            Own::NoFieldTtls => {
+                self.lose_field_ttls(losses)?;
+                tape.settle();
+            }
+            Own::Aside => {
+                tape.settle();
+                tape.defer();
+            }
+            Own::FieldTtlNumber => {
+                let at = self.notes.field_ttl;
+                if at > FIELD_TTL_MAX {
+                    self.lose_field_ttls(losses)?;
+                }
+                let mut number = BytesMut::new();
+                let at = if at == NO_TTL { 0 } else { at.clamp(1, FIELD_TTL_MAX) };
+                encoding::put_number(at.cast_unsigned(), &mut number);
+                tape.settle_behind(&number);
+            }
+            Own::FieldTtlBytes => tape.put(&self.notes.field_ttl.to_le_bytes()),
+            Own::HashMinTtl => tape.put(&1_u64.to_le_bytes()),
+            Own::FieldCount => {
+                self.notes.times = self.templates.fields();
+                encoding::put_number(self.notes.times, tape.writer());
+            }
+            Own::FieldName => {
+                let name = self.templates.next_field().map(|name| tape.put(name));
+                name.map_err(|damage| self.damage(damage))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// In releases where no entry waits for any consumer, one of our own has those that do.
+    fn give_nacked(
+        &mut self,
+        ids: u64,
+        tape: &mut Tape<'_>,
+        losses: &mut Vec<Loss>,
+    ) -> Result<(), FaultKind> {
+        let mut count = BytesMut::new();
+        let consumers = self.notes.stream.consumers;
+        encoding::put_number(consumers.saturating_add(u64::from(ids > 0)), &mut count);
+        if ids > 0 && !self.notes.lost {
+            self.lose(self.notes.nacked_loss(self.item), losses)?;
+        }
+        tape.settle_behind(&count);
+        if ids > 0 {
+            let out = tape.writer();
+            encoding::put_string(NACKED_CONSUMER, out);
+            out.put_i64_le(0); // seen at
+            if layout::HAS_ACTIVE_TIME.has(self.target.level) {
+                out.put_i64_le(-1);
+            }
+            encoding::put_number(ids, out);
         }
         Ok(())
     }

@@ -83,9 +83,9 @@ impl RedisSession {
                 if let Some(release) = self.announced.release() {
                     out.note(Note::Learned(REPLICA, release));
                 }
-                let rewritten = self.decision().is_some_and(|decision| decision.pair.is_some());
-                let older = rewritten.then(|| handshake::on_one_connection(&command)).flatten();
-                out.send(MASTER, older.unwrap_or(raw));
+                let pair = self.decision().and_then(|decision| decision.pair);
+                let said = pair.and_then(|pair| handshake::for_rewriting(&command, &pair));
+                out.send(MASTER, said.unwrap_or(raw));
             }
             Kind::Psync | Kind::Sync if *replies_due > 0 => {
                 self.pending = Some((raw, command));

@@ -71,6 +71,41 @@ fn a_key_that_waits_for_nothing_is_not_held() {
 }
 
 #[test]
+fn templates_of_hashes_end_at_the_limit() {
+    let template = [&b"\xf2\x00\x03"[..], &string(&[b'n'; 40]).repeat(3)].concat();
+    let held = 2 * (41 + 4) + 40;
+    for cut in [1, 1000] {
+        assert_eq!(with_limit(&[&template], held, cut).result, Ok(()));
+        assert_eq!(
+            with_limit(&[&template], held - 1, cut).result,
+            too_large("templates of hashes", held - 1)
+        );
+    }
+    let listed = [b"\xf2\x00\x80", &u32::MAX.to_be_bytes()[..], &b"\x00".repeat(1000)].concat();
+    assert_eq!(with_limit(&[&listed], 500, 1).result, too_large("templates of hashes", 500));
+}
+
+#[test]
+fn consumers_wait_for_what_no_consumer_has() {
+    // A group of one consumer that has 100 entries, which themselves are left to the imagination.
+    let stream = |nacked: &[u8]| {
+        let group =
+            [b"\x01\x01g\x09\x00\x04\x00\x01\x01c", &[7; 16][..], b"\x40\x64", &[1; 1600], nacked].concat();
+        [b"\x1b\x01s\x00\x04\x09\x00\x01\x00\x00\x00\x04", &group[..], b"\x40\x64\x40\x64\x00\x00\x00"]
+            .concat()
+    };
+    let held = 2 + 8 + 2 + 1600;
+    for cut in [1, 100_000] {
+        let source = snapshot(15, &[&stream(b"\x00")]);
+        let limits = |held_bytes_max| Limits { held_bytes_max, ..Limits::default() };
+        let result =
+            |held| rewrite_in(source.chunks(cut), target(9), LossPolicy::Refuse, limits(held)).result;
+        assert_eq!(result(held), Ok(()));
+        assert_eq!(result(held - 1), too_large("key", held - 1));
+    }
+}
+
+#[test]
 fn attributes_without_a_key_end_at_the_limit() {
     let attributes = b"\xf9\x01".repeat(1000);
     assert_eq!(with_limit(&[&attributes], 100, 1).result, too_large("key", 100));

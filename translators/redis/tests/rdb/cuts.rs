@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use segue_redis::rdb::fuzz;
 use segue_wire::{FaultKind, Limits, LossPolicy};
 
-use crate::support::{Outcome, SMALL, rewrite, rewrite_in, target};
+use crate::support::{Outcome, SMALL, SMALL_ONES, VERSIONS, rewrite, rewrite_in, target};
 
 const REDIS_7_4: &[u8] = include_bytes!("../golden/redis-7.4.1.rdb");
 
@@ -14,8 +14,8 @@ fn cut_into(bytes: &[u8], size: usize, version: u16, policy: LossPolicy) -> Outc
 
 #[test]
 fn byte_by_byte_is_the_same() {
-    for source in [SMALL, REDIS_7_4] {
-        for version in 9..=12 {
+    for source in SMALL_ONES.into_iter().chain([REDIS_7_4]) {
+        for version in VERSIONS {
             for policy in [LossPolicy::Degrade, LossPolicy::Refuse] {
                 let whole = rewrite(source, version, policy);
                 assert!(cut_into(source, 1, version, policy) == whole, "to {version}, {policy:?}");
@@ -26,10 +26,12 @@ fn byte_by_byte_is_the_same() {
 
 #[test]
 fn cut_short_anywhere_it_is_truncated() {
-    for version in 9..=12 {
-        let whole = rewrite(SMALL, version, LossPolicy::Degrade);
-        for len in 0..SMALL.len() {
-            let outcome = rewrite(&SMALL[..len], version, LossPolicy::Degrade);
+    for (source, version) in
+        SMALL_ONES.into_iter().flat_map(|source| VERSIONS.map(|version| (source, version)))
+    {
+        let whole = rewrite(source, version, LossPolicy::Degrade);
+        for len in 0..source.len() {
+            let outcome = rewrite(&source[..len], version, LossPolicy::Degrade);
             assert!(
                 matches!(outcome.result, Err(FaultKind::Truncated { .. })),
                 "{len}: {:?}",
@@ -54,11 +56,10 @@ proptest! {
 
     #[test]
     fn random_cuts_are_the_same(
-        version in 9..=12u16,
+        version in proptest::sample::select(&VERSIONS[..]),
         cuts in proptest::collection::vec(1..4000usize, 1..200),
-        large in any::<bool>(),
+        source in proptest::sample::select(vec![REDIS_7_4, SMALL, SMALL_ONES[1], SMALL_ONES[2], SMALL_ONES[3]]),
     ) {
-        let source = if large { REDIS_7_4 } else { SMALL };
         let mut rest = source;
         let mut pieces = Vec::new();
         for cut in cuts.iter().cycle() {
@@ -79,20 +80,25 @@ proptest! {
 
     #[test]
     fn changed_bytes_never_panic(
+        source in proptest::sample::select(SMALL_ONES.to_vec()),
         changes in proptest::collection::vec((9..SMALL.len(), any::<u8>()), 1..6),
         len in 0..=SMALL.len(),
     ) {
-        let mut bytes = SMALL.to_vec();
+        let mut bytes = source.to_vec();
         for (place, byte) in changes {
-            bytes[place] = byte;
+            if let Some(at) = bytes.get_mut(place) {
+                *at = byte;
+            }
         }
         fuzz(&bytes);
-        fuzz(&bytes[..len]);
+        fuzz(&bytes[..len.min(bytes.len())]);
     }
 
     #[test]
     fn random_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
         fuzz(&body);
-        fuzz(&[b"REDIS0012", &body[..]].concat());
+        for header in [b"REDIS0012", b"REDIS0015", b"VALKEY080"] {
+            fuzz(&[header, &body[..]].concat());
+        }
     }
 }

@@ -14,7 +14,11 @@ fn malformed(detail: &str) -> FaultKind {
 
 #[test]
 fn unknown_types_and_opcodes() {
-    assert_eq!(fault(&[b"\x1a\x03keyrest"]), malformed("unknown value type 26 of key \"key\" at byte 9"));
+    assert_eq!(fault(&[b"\x21\x03keyrest"]), malformed("unknown value type 33 of key \"key\" at byte 9"));
+    let of_valkey = b"\x16\x03keyrest";
+    assert_eq!(fault(&[of_valkey]), malformed("unknown value type 22 of key \"key\" at byte 9"));
+    let of_redis = rewrite(&snapshot(80, &[b"\x18\x03keyrest"]), 9, LossPolicy::Degrade).result.unwrap_err();
+    assert_eq!(of_redis, malformed("unknown value type 24 of key \"key\" at byte 9"));
     assert_eq!(fault(&[b"\x00\x01k\x01v", b"\xf6"]), malformed("unknown opcode 246 at byte 14"));
 }
 
@@ -22,10 +26,10 @@ fn unknown_types_and_opcodes() {
 fn headers() {
     let with = |header: &[u8]| rewrite(header, 9, LossPolicy::Degrade).result.unwrap_err();
     let malformed = |detail: &str| FaultKind::Malformed { what: "RDB header", detail: detail.to_owned() };
-    assert_eq!(with(b"REDIS0013"), malformed("version 13; versions 6 to 12 are known"));
-    assert_eq!(with(b"REDIS0005"), malformed("version 5; versions 6 to 12 are known"));
-    assert_eq!(with(b"VALKEY080"), malformed("\"VALKEY080\" is not a Redis RDB's"));
-    assert_eq!(with(b"REDIS+012"), malformed("\"REDIS+012\" is not a Redis RDB's"));
+    assert_eq!(with(b"REDIS0016"), malformed("version 16 of REDIS; versions 6 to 15 are known"));
+    assert_eq!(with(b"REDIS0005"), malformed("version 5 of REDIS; versions 6 to 15 are known"));
+    assert_eq!(with(b"VALKEY081"), malformed("version 81 of VALKEY; versions 80 to 80 are known"));
+    assert_eq!(with(b"REDIS+012"), malformed("\"REDIS+012\" is not an RDB's"));
     assert_eq!(with(b"REDIS00"), FaultKind::Truncated { what: "the RDB header" });
 }
 
@@ -54,6 +58,20 @@ fn packed_values() {
         fault(&[short]),
         malformed("LZF: shorter than declared in LIST_QUICKLIST_2 of key \"l\" at byte 9")
     );
+}
+
+#[test]
+fn templates_of_hashes() {
+    let template: &[u8] = b"\xf2\x05\x02\x01a\x01b";
+    let of = |what: &str| malformed(&format!("{what} in HASH_TEMPLATE_ARRAY_REF of key \"k\" at byte 9"));
+    assert_eq!(fault(&[b"\x20\x01k\x05"]), of("a template that was not defined"));
+    let other = fault(&[template, b"\x20\x01k\x06"]).to_string();
+    assert!(other.contains("a template that was not defined"), "{other}");
+    let long = [b"\xf2\x05\x01", &string(&[b'n'; 200])[..]].concat();
+    let long = fault(&[&long, b"\x20\x01k\x05\x01v"]).to_string();
+    assert!(long.contains("longer than 128 bytes on average"), "{long}");
+    let kind = fault(&[b"\x1c\x01k\x01\x00\x00\x04"]).to_string();
+    assert!(kind.contains("unknown kind of array element in ARRAY of key \"k\""), "{kind}");
 }
 
 #[test]

@@ -17,8 +17,12 @@ fn data(kind: &'static str, what: &str, key: Option<&[u8]>) -> Loss {
 
 /// The item among others is a loss: degraded, it becomes `instead`; refused, nothing of it comes out.
 fn check(item: &[u8], version: u16, loss: &Loss, instead: &[u8]) {
+    check_from(12, item, version, loss, instead);
+}
+
+fn check_from(from: u16, item: &[u8], version: u16, loss: &Loss, instead: &[u8]) {
     let select: &[u8] = b"\xfe\x02";
-    let source = snapshot(12, &[select, BEFORE, item, AFTER]);
+    let source = snapshot(from, &[select, BEFORE, item, AFTER]);
     let degraded = rewrite(&source, version, LossPolicy::Degrade);
     assert_eq!(degraded.losses, std::slice::from_ref(loss));
     assert_eq!(degraded.result, Ok(()));
@@ -126,6 +130,112 @@ fn field_ttls_of_a_table() {
     let loss = data("hash-field-ttl", "field TTLs of a hash", Some(b"h"));
     check(&item(FIELD_TTL, 1), 11, &loss, &hash);
     check(&item(FIELD_TTL, 1), 9, &loss, &hash);
+}
+
+#[test]
+fn field_ttls_of_valkey() {
+    let item = [ATTRIBUTES, b"\x16\x01h\x02\x01f\x01v", &FIELD_TTL.to_le_bytes(), b"\x01g\x01w", &[0xff; 8]]
+        .concat();
+    let hash = [ATTRIBUTES, b"\x04\x01h\x02\x01f\x01v\x01g\x01w"].concat();
+    let loss = data("hash-field-ttl", "field TTLs of a hash", Some(b"h"));
+    for version in 9..=11 {
+        check_from(80, &item, version, &loss, &hash);
+    }
+    let metadata = |ttl: &[u8]| {
+        [ATTRIBUTES, b"\x18\x01h", &1_u64.to_le_bytes(), b"\x02", ttl, b"\x01f\x01v\x00\x01g\x01w"].concat()
+    };
+    let kept = rewrite(&snapshot(80, &[&item]), 12, LossPolicy::Refuse);
+    let ttl = [&[0x81][..], &FIELD_TTL.to_be_bytes()].concat();
+    assert_eq!((kept.result, kept.out), (Ok(()), snapshot(12, &[&metadata(&ttl)])));
+
+    // Redis would end at a time that it can't hold.
+    let never = [&item[..ATTRIBUTES.len() + 8], &i64::MAX.to_le_bytes(), b"\x01g\x01w", &[0xff; 8]].concat();
+    let outcome = rewrite(&snapshot(80, &[&never]), 12, LossPolicy::Degrade);
+    assert_eq!((outcome.result, outcome.losses[0].kind), (Ok(()), "hash-field-ttl"));
+    let latest = [&[0x81][..], &((1_u64 << 46) - 1).to_be_bytes()].concat();
+    assert_eq!(outcome.out, snapshot(12, &[&metadata(&latest)]));
+}
+
+#[test]
+fn arrays() {
+    // Three elements, one of each kind, and a cursor.
+    let item =
+        [ATTRIBUTES, b"\x1c\x01a\x03\x01\x05\x00\x01", &[7; 8], b"\x01\x02", &[8; 8], b"\x07\x03\x01v"]
+            .concat();
+    for version in [9, 12, 13, 80] {
+        check_from(15, &item, version, &data("array", "array", Some(b"a")), b"");
+    }
+    assert_eq!(rewrite(&snapshot(15, &[&item]), 15, LossPolicy::Refuse).out, snapshot(15, &[&item]));
+}
+
+#[test]
+fn what_modules_keep_of_a_key() {
+    let value: &[u8] = b"\x00\x01k\x01v";
+    let item = [ATTRIBUTES, b"\xf3\x02abcd\x05\x03str\x00efgh\x01\x05\x00", value].concat();
+    let loss = data("key-metadata", "what modules keep of the key that follows", None);
+    for version in [9, 13, 15, 80] {
+        check_from(15, &item, version, &loss, &[ATTRIBUTES, value].concat());
+    }
+}
+
+#[test]
+fn slots_that_are_being_imported() {
+    let item = [b"\xf3", &string(&[b'j'; 40])[..], b"\x02\x05\x09\x40\x64\x40\xc8"].concat();
+    let loss = data("slot-import", "that slots are being imported", None);
+    for version in [9, 12, 15] {
+        check_from(80, &item, version, &loss, b"");
+    }
+    assert_eq!(rewrite(&snapshot(80, &[&item]), 80, LossPolicy::Refuse).out, snapshot(80, &[&item]));
+}
+
+/// A group g with two entries delivered, one of them to the consumer c, the other waiting for any.
+#[test]
+fn entries_that_wait_for_any_consumer_get_one() {
+    let pending = |id: u8| [&[id; 16][..], &[0; 8], b"\x01"].concat();
+    let stream = |code: u8, consumers: &[u8], nacked: &[u8], trailer: &[u8]| {
+        let head = [&[code, 1, b's', 0, 4, 9, 0, 1, 0, 0, 0, 4][..], b"\x01\x01g\x09\x00\x04\x02"].concat();
+        [&head, &pending(1)[..], &pending(2), consumers, nacked, trailer].concat()
+    };
+    let consumer = [b"\x01c", &[7; 8][..], &[8; 8], b"\x01", &[1; 16]].concat();
+    let own = [b"\x0csegue:nacked", &[0; 8][..], &[0xff; 8], b"\x01", &[2; 16]].concat();
+    let none: &[u8] = b"\x40\x64\x40\x64\x00\x00\x00";
+    let item = stream(27, &[b"\x01", &consumer[..]].concat(), &[b"\x01", &[2; 16][..]].concat(), none);
+    let given = [b"\x02", &consumer[..], &own].concat();
+    let loss = Loss {
+        db: 0,
+        ..data("stream-nacked", "entries of a stream's group that wait for any consumer", Some(b"s"))
+    };
+    for (version, code, trailer) in [(13, 26, none), (12, 21, b""), (11, 21, b""), (80, 21, b"")] {
+        let outcome = rewrite(&snapshot(15, &[&item]), version, LossPolicy::Degrade);
+        assert_eq!((outcome.result, &outcome.losses[..]), (Ok(()), &[loss.clone()][..]));
+        assert_eq!(outcome.out, snapshot(version, &[&stream(code, &given, b"", trailer)]), "to {version}");
+        let refused = rewrite(&snapshot(15, &[&item]), version, LossPolicy::Refuse);
+        assert!(matches!(refused.result, Err(FaultKind::Refused(_))));
+    }
+
+    let settled = stream(27, &[b"\x01", &consumer[..]].concat(), b"\x00", none);
+    let outcome = rewrite(&snapshot(15, &[&settled]), 12, LossPolicy::Refuse);
+    assert_eq!((outcome.result, outcome.losses), (Ok(()), vec![]));
+    assert_eq!(outcome.out, snapshot(12, &[&stream(21, &[b"\x01", &consumer[..]].concat(), b"", b"")]));
+}
+
+#[test]
+fn ids_of_producers_are_lost_where_there_are_any() {
+    let kinds = |trailer: &[u8], version| -> Vec<&'static str> {
+        let item = [&[0x1a, 1, b's', 0, 4, 9, 0, 1, 0, 0, 0, 4, 0], trailer].concat();
+        let outcome = rewrite(&snapshot(13, &[&item]), version, LossPolicy::Refuse);
+        assert_eq!(outcome.result, Ok(()), "bookkeeping is never refused");
+        outcome.losses.iter().map(|loss| loss.kind).collect()
+    };
+    let none: &[&str] = &[];
+    let unused: &[u8] = b"\x40\x64\x40\x64\x00\x00\x00";
+    let used: &[u8] = b"\x40\x64\x40\x64\x01\x01p\x01\x01i\x05\x00\x01\x00";
+    let set: &[u8] = b"\x40\x4d\x40\x64\x00\x00\x00";
+    assert_eq!((kinds(unused, 12), kinds(used, 13)), (none.to_vec(), none.to_vec()));
+    for trailer in [used, set] {
+        assert_eq!(kinds(trailer, 12), ["stream-idempotence"]);
+        assert_eq!(kinds(trailer, 80), ["stream-idempotence"]);
+    }
 }
 
 #[test]

@@ -70,6 +70,54 @@ fn field_ttls() {
     assert_eq!(rewritten(HASH_NO_TTLS, 9), (payload(9, b"\x04\x01\x01a\xc0\x01"), vec![]));
 }
 
+/// From redis 8.10.2, whose HIMPORT sends them without a checksum, too.
+#[test]
+fn hashes_with_their_template() {
+    const LISTPACK: &str = "1d001b1b0000000300846265746105\
+        85616c706861068567616d6d6106ff12120000000400000183\
+        74776f0401010301ff0f000000000000000000";
+    const ARRAY: &str = "1f001b1b00000003008462657461058561\
+        6c706861068567616d6d6106ff0362626201780\
+        17a0f000000000000000000";
+    let hash = b"\x04\x03\x04beta\x03two\x05alpha\xc0\x01\x05gamma\xc0\x03";
+    let of_array = b"\x04\x03\x04beta\x03bbb\x05alpha\x01x\x05gamma\x01z";
+    for version in [9, 12, 13, 80] {
+        assert_eq!(rewritten(LISTPACK, version), (payload(version, hash), vec![]));
+        assert_eq!(rewritten(ARRAY, version), (payload(version, of_array), vec![]));
+    }
+    for hex in [LISTPACK, ARRAY] {
+        assert_eq!(rewrite_payload(&bytes(hex), &target(15), &Limits::default()), Ok(Payload::Same));
+    }
+}
+
+#[test]
+fn across_the_families() {
+    let hash_2 =
+        [&b"\x16\x02\x01a\xc0\x01"[..], &4_000_000_000_000_i64.to_le_bytes(), b"\x01b\xc0\x02", &[0xff; 8]];
+    let of_valkey = payload(80, &hash_2.concat());
+    let rewrite =
+        |payload: &[u8], version| match rewrite_payload(payload, &target(version), &Limits::default())
+            .unwrap()
+        {
+            Payload::Rewritten(payload, losses) => (payload, losses.iter().map(|loss| loss.kind).collect()),
+            other => panic!("{other:?}"),
+        };
+    let ttl = [&[0x81][..], &4_000_000_000_000_u64.to_be_bytes()].concat();
+    let metadata =
+        [b"\x18", &1_u64.to_le_bytes()[..], b"\x02", &ttl, b"\x01a\xc0\x01\x00\x01b\xc0\x02"].concat();
+    assert_eq!(rewrite(&of_valkey, 12), (payload(12, &metadata), vec![]));
+    assert_eq!(rewrite(&payload(12, &metadata), 80), (of_valkey.clone(), vec![]), "and back");
+    assert_eq!(
+        rewrite(&of_valkey, 11),
+        (payload(11, b"\x04\x02\x01a\xc0\x01\x01b\xc0\x02"), vec!["hash-field-ttl"])
+    );
+
+    let listpack = rewritten(HASH_TTLS, 80);
+    let ttl = u64::from_le_bytes(*bytes(HASH_TTLS)[1..].first_chunk().unwrap()).to_le_bytes();
+    let hash_2 = [&b"\x16\x02\x01a\xc0\x01"[..], &ttl, b"\x01b\xc0\x02", &[0xff; 8]].concat();
+    assert_eq!(listpack, (payload(80, &hash_2), vec![]));
+}
+
 #[test]
 fn vector_sets() {
     let Ok(Payload::None(loss)) = rewrite_payload(&bytes(VECTORS), &target(12), &Limits::default()) else {
@@ -97,12 +145,12 @@ fn damage() {
     let rewrite = |payload: &[u8]| rewrite_payload(payload, &target(9), &Limits::default()).unwrap_err();
     let malformed = |detail: &str| FaultKind::Malformed { what: "DUMP payload", detail: detail.to_owned() };
     assert_eq!(rewrite(b"short"), malformed("shorter than its footer"));
-    assert_eq!(rewrite(&payload(13, b"\x00\x01v")), malformed("RDB version 13"));
+    assert_eq!(rewrite(&payload(16, b"\x00\x01v")), malformed("RDB version 16"));
     assert_eq!(rewrite(&payload(12, b"\xfa\x01v\x01w")), malformed("it does not start with a value type"));
     assert_eq!(rewrite(&payload(12, b"\x00\x01vv")), malformed("bytes behind the value"));
     assert_eq!(rewrite(&payload(12, b"\x00\x02v")), FaultKind::Truncated { what: "a DUMP payload" });
-    let unknown = FaultKind::Malformed { what: "RDB", detail: "unknown value type 26 at byte 0".to_owned() };
-    assert_eq!(rewrite(&payload(12, b"\x1a\x02v")), unknown);
+    let unknown = FaultKind::Malformed { what: "RDB", detail: "unknown value type 33 at byte 0".to_owned() };
+    assert_eq!(rewrite(&payload(12, b"\x21\x02v")), unknown);
     let mut bad = bytes(INT);
     bad[3] ^= 1;
     assert!(matches!(rewrite(&bad), FaultKind::Checksum { .. }));

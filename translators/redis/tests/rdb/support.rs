@@ -10,14 +10,28 @@ use segue_wire::{FaultKind, Limits, Loss, LossPolicy, Release};
 /// encodings, a vector set, a function library, LFU counters.
 pub const SMALL: &[u8] = include_bytes!("../golden/redis-8.0.6-small.rdb");
 
+/// Written by redis 8.10.2: streams with all that they have come to have, arrays, what HIMPORT makes.
+pub const NEWEST: &[u8] = include_bytes!("../golden/redis-8.10.2-small.rdb");
+/// Written by redis 8.6.2 and valkey 9.1.2, from the same commands as far as they know them.
+pub const REDIS_8_6: &[u8] = include_bytes!("../golden/redis-8.6.2-small.rdb");
+pub const VALKEY: &[u8] = include_bytes!("../golden/valkey-9.1.2-small.rdb");
+
+pub const SMALL_ONES: [&[u8]; 4] = [SMALL, REDIS_8_6, NEWEST, VALKEY];
+
+/// The versions that targets write.
+pub const VERSIONS: [u16; 7] = [9, 10, 11, 12, 13, 15, 80];
+
 pub fn target(version: u16) -> Target {
-    let (major, minor) = match version {
-        9 => (6, 2),
-        10 => (7, 0),
-        11 => (7, 2),
-        _ => (7, 4),
+    let (store, major, minor) = match version {
+        9 => ("redis", 6, 2),
+        10 => ("redis", 7, 0),
+        11 => ("redis", 7, 2),
+        12 => ("redis", 7, 4),
+        13 => ("redis", 8, 6),
+        15 => ("redis", 8, 10),
+        _ => ("valkey", 9, 0),
     };
-    rdb_target(&Release::new("redis", major, minor, None)).unwrap()
+    rdb_target(&Release::new(store, major, minor, None)).unwrap()
 }
 
 /// What came of a snapshot.
@@ -72,7 +86,8 @@ pub fn rewrite_in<'a>(
 
 /// A snapshot of these items, without its checksum.
 pub fn unsigned(version: u16, items: &[&[u8]]) -> Vec<u8> {
-    [format!("REDIS{version:04}").as_bytes(), &items.concat(), &[255]].concat()
+    let header = if version < 80 { format!("REDIS{version:04}") } else { format!("VALKEY{version:03}") };
+    [header.as_bytes(), &items.concat(), &[255]].concat()
 }
 
 /// A snapshot of these items, with its checksum.
