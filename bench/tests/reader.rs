@@ -5,7 +5,7 @@
 use anyhow::Result;
 use redis::{Cmd, Connection, cmd};
 use segue_bench::data::{self, Newer};
-use segue_bench::reader::{self, DIFFERENCES_KEPT_MAX, Options, What};
+use segue_bench::reader::{self, DIFFERENCES_KEPT_MAX, Options};
 use segue_bench::server::{self, Server};
 use segue_bench::stores::Store;
 
@@ -287,13 +287,14 @@ fn field_expiries_are_compared_where_asked() {
 }
 
 #[test]
-fn a_type_that_the_reader_cannot_read_is_reported() {
+fn vector_sets_are_compared() {
     let lab = Lab::new("redis-8.0").unwrap();
     data::fill_newer(&mut lab.first.client().unwrap(), Newer::VectorSets).unwrap();
     data::fill_newer(&mut lab.second.client().unwrap(), Newer::VectorSets).unwrap();
-    let comparison = reader::compare(lab.first.port(), lab.second.port()).unwrap();
-    let kinds: Vec<_> = comparison.differences.iter().map(|difference| &difference.what).collect();
-    assert_eq!(kinds, [&What::NotReadable { kind: "vectorset".to_owned() }]);
+    let compare = || reader::compare(lab.first.port(), lab.second.port()).unwrap();
+    assert!(compare().is_equal(), "{}", compare());
+    run(&mut lab.second.client().unwrap(), &["VSETATTR newer:vectors vector-5 {}"]).unwrap();
+    assert_eq!(compare().differences_total, 1, "{}", compare());
 }
 
 #[test]

@@ -19,7 +19,8 @@ fn equal_releases_pass_unchanged() -> Result<()> {
     let mut master = cluster.master.client()?;
     data::fill_core(&mut master, 1)?;
     // What older releases can't represent passes here.
-    data::Newer::ALL.into_iter().try_for_each(|newer| data::fill_newer(&mut master, newer))?;
+    let known = data::Newer::known_to(&mut master)?;
+    known.into_iter().try_for_each(|newer| data::fill_newer(&mut master, newer))?;
     cluster.replicate()?;
     cluster.await_link_up()?;
     cluster.await_equal_offsets()?;

@@ -13,6 +13,7 @@ mod handover;
 mod large;
 mod links;
 mod losses;
+mod pairs;
 mod reload;
 mod restart;
 mod resync;

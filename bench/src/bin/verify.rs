@@ -15,7 +15,23 @@ use segue_bench::progress::Progress;
 use segue_bench::stores::{self, StoreName};
 
 /// What the tests of the workspace run; `redis-8.0` is the newest 8.0.x that a source still has.
-const STORES: &[&str] = &["redis-8.0", "redis-8.0.2", "redis-7.0", "redis-6.2", "redis-6.0", "redis-5.0"];
+const STORES: &[&str] = &[
+    "redis-5.0",
+    "redis-6.0",
+    "redis-6.2.5",
+    "redis-6.2",
+    "redis-7.0",
+    "redis-8.0.2",
+    "redis-8.0",
+    "redis-8.2",
+    "redis-8.6",
+    "redis-8.10",
+    "redict-7.3",
+    "valkey-8.0",
+    "valkey-8.1",
+    "valkey-9.0",
+    "valkey-9.1",
+];
 
 /// Runs every test of the workspace with real stores.
 #[derive(Parser)]

@@ -14,6 +14,7 @@
 mod collections;
 mod difference;
 mod expiry;
+mod newer;
 mod pair;
 mod streams;
 
@@ -144,6 +145,8 @@ fn compare_key(
         Kind::Hash => collections::hashes(pair, key, options.field_ttls)?,
         Kind::SortedSet => collections::sorted_sets(pair, key)?,
         Kind::Stream => streams::compare(pair, key)?,
+        Kind::VectorSet => newer::vector_sets(pair, key)?,
+        Kind::Array => newer::arrays(pair, key)?,
         Kind::Other(name) => {
             found.push(What::NotReadable { kind: name.clone() });
             None
@@ -169,6 +172,8 @@ enum Kind {
     Hash,
     SortedSet,
     Stream,
+    VectorSet,
+    Array,
     /// A type that the reader has no commands for; never passed over silently.
     Other(String),
 }
@@ -183,6 +188,8 @@ impl Kind {
             "hash" => Self::Hash,
             "zset" => Self::SortedSet,
             "stream" => Self::Stream,
+            "vectorset" => Self::VectorSet,
+            "array" => Self::Array,
             _ => Self::Other(label),
         }
     }
@@ -196,6 +203,8 @@ impl Kind {
             Self::Hash => "hash",
             Self::SortedSet => "zset",
             Self::Stream => "stream",
+            Self::VectorSet => "vectorset",
+            Self::Array => "array",
             Self::Other(label) => label,
         }
     }

@@ -1,6 +1,6 @@
 //! Listpacks to what other releases load.
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 
 use super::{
     encoding::{Damage, put_integer, put_number, put_string},

@@ -244,7 +244,7 @@ pub fn element(kind: u64) -> Option<&'static [Step]> {
     const STRING: &[Step] = &[text(Meaning::None)];
     match kind {
         1 | 2 => Some(EIGHT_BYTES), // integer, double
-        3 => Some(STRING),
+        0 | 3 => Some(STRING),      // long, short
         _ => None,
     }
 }

@@ -77,8 +77,7 @@ fn is_sent(name: &str, from: Level) -> bool {
 }
 
 fn is_loaded(name: &str, pair: &Pair) -> bool {
-    ITEMS.iter().any(|item| item.name == name && item.since.has(pair.to))
-        || pair.rdb.loads_module(name)
+    ITEMS.iter().any(|item| item.name == name && item.since.has(pair.to)) || pair.rdb.loads_module(name)
 }
 
 #[cfg(test)]
@@ -88,7 +87,8 @@ mod tests {
 
     #[test]
     fn every_item_that_some_release_does_not_load_has_its_row() {
-        let newer = |item: &&super::super::layout::Item| item.since != since::first() && item.since != since::never();
+        let newer =
+            |item: &&super::super::layout::Item| item.since != since::first() && item.since != since::never();
         let items = ITEMS.iter().filter(newer).map(|item| item.name);
         for name in items.chain(MODULES.iter().map(|module| module.name)) {
             assert_eq!(ROWS.iter().filter(|row| row.items.contains(&name)).count(), 1, "{name}");

@@ -129,6 +129,28 @@ mod tests {
     }
 
     #[test]
+    fn what_can_not_be_fetched_has_a_verdict_all_the_same() {
+        for to in ["redis-5.0", "redis-6.0", "redis-6.2", "redis-7.0"] {
+            assert_eq!((label("redis-7.2", to), label("redis-7.4", to)), ("rewrite", "rewrite"), "{to}");
+            assert_eq!((label(to, "redis-7.2"), label(to, "redis-7.4")), ("same", "same"), "{to}");
+        }
+        for to in ["redis-8.0", "redis-8.2", "redis-8.6", "redis-8.10"] {
+            assert_eq!((label("redis-7.2", to), label("redis-7.4", to)), ("same", "same"), "{to}");
+            assert_eq!((label(to, "redis-7.2"), label(to, "redis-7.4")), ("rewrite", "rewrite"), "{to}");
+        }
+        for to in ["redict-7.3", "valkey-8.0", "valkey-8.1", "valkey-9.0", "valkey-9.1"] {
+            assert_eq!((label("redis-7.2", to), label("redis-7.4", to)), ("same", "rewrite"), "{to}");
+        }
+        for from in ["valkey-9.0", "valkey-9.1"] {
+            assert_eq!(
+                (label(from, "redis-7.2"), label(from, "redis-7.4")),
+                ("rewrite", "rewrite"),
+                "{from}"
+            );
+        }
+    }
+
+    #[test]
     fn an_unknown_release_links_only_with_itself() {
         assert_eq!(label("redis-9.9", "redis-9.9"), "same");
         assert_eq!(label("redis-9.9", "redis-6.2"), "refuse");

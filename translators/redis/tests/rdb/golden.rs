@@ -104,8 +104,8 @@ fn redis_8_6() {
             key(VECTORS, "vectors", 0),
             key(PRODUCERS, "stream:config", 0),
         ],
-        920,
-        0x820f_7913_d1a6_4fcc,
+        938,
+        0x932e_80de_ea4f_2ff4,
     );
     pinned(
         REDIS_8_6,
@@ -171,8 +171,8 @@ fn redis_8_10() {
             key(PRODUCERS, "stream:config", 0),
             key(TTLS, "ttls:table", 0),
         ],
-        1383,
-        0xd30a_af79_7627_ea72,
+        1401,
+        0x85a0_9f9d_8868_69af,
     );
     pinned(
         NEWEST,
@@ -258,8 +258,8 @@ fn valkey_9_1() {
             key(ACTIVE, "stream:groups", 0),
             key(TTLS, "ttls:table", 0),
         ],
-        834,
-        0x0822_b13f_f02a_c822,
+        852,
+        0xb341_535f_adc4_98f7,
     );
     pinned(
         VALKEY,

@@ -158,10 +158,16 @@ fn field_ttls_of_valkey() {
 
 #[test]
 fn arrays() {
-    // Three elements, one of each kind, and a cursor.
-    let item =
-        [ATTRIBUTES, b"\x1c\x01a\x03\x01\x05\x00\x01", &[7; 8], b"\x01\x02", &[8; 8], b"\x07\x03\x01v"]
-            .concat();
+    // Elements of each kind, and a cursor.
+    let item = [
+        ATTRIBUTES,
+        b"\x1c\x01a\x04\x01\x05\x00\x01",
+        &[7; 8],
+        b"\x01\x02",
+        &[8; 8],
+        b"\x07\x03\x01v\x08\x00\x08long-one",
+    ]
+    .concat();
     for version in [9, 12, 13, 80] {
         check_from(15, &item, version, &data("array", "array", Some(b"a")), b"");
     }
