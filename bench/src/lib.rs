@@ -7,6 +7,7 @@ pub mod client;
 pub mod clients;
 mod command;
 pub mod data;
+pub mod forms;
 pub mod load;
 pub mod netns;
 pub mod peers;

@@ -291,10 +291,20 @@ fn vector_sets_are_compared() {
     let lab = Lab::new("redis-8.0").unwrap();
     data::fill_newer(&mut lab.first.client().unwrap(), Newer::VectorSets).unwrap();
     data::fill_newer(&mut lab.second.client().unwrap(), Newer::VectorSets).unwrap();
-    let compare = || reader::compare(lab.first.port(), lab.second.port()).unwrap();
-    assert!(compare().is_equal(), "{}", compare());
-    run(&mut lab.second.client().unwrap(), &["VSETATTR newer:vectors vector-5 {}"]).unwrap();
-    assert_eq!(compare().differences_total, 1, "{}", compare());
+    let (first, second) = (lab.first.port(), lab.second.port());
+    let equal = reader::compare(first, second).unwrap();
+    assert!(equal.is_equal(), "{equal}");
+    let key = Newer::VectorSets.keys()[0];
+    let set = |name: &str, json: &str| {
+        cmd("VSETATTR").arg(key).arg(name).arg(json).exec(&mut lab.second.client().unwrap()).unwrap();
+    };
+    set("vector-3", "{}");
+    let unequal = reader::compare(first, second).unwrap();
+    assert!(unequal.to_string().contains("attributes of vector \"vector-3\""), "{unequal}");
+    let add = ["VALUES", "3", "5", "5", "5", "vector-4"];
+    cmd("VADD").arg(key).arg(&add).exec(&mut lab.second.client().unwrap()).unwrap();
+    let unequal = reader::compare(first, second).unwrap();
+    assert!(unequal.to_string().contains("vector \"vector-4\""), "{unequal}");
 }
 
 #[test]
