@@ -34,11 +34,13 @@ fn keep_equal(name: &str, table: &str) {
 }
 
 fn rules() -> String {
-    let mut table = "\n| form | understood from | said to older ones |\n|---|---|---|\n".to_owned();
+    let head = "\n| form | understood from | said to others | may be lost |\n|---|---|---|---|\n";
+    let mut table = head.to_owned();
     for rule in RULES {
         let (form, instead) = (rule.form.replace('|', "\\|"), rule.instead.replace('|', "\\|"));
         let since = rule.since_text();
-        table += &format!("| `{form}` | {since} | {instead} |\n");
+        let losses: Vec<_> = rule.losses.iter().map(|kind| format!("`{kind}`")).collect();
+        table += &format!("| `{form}` | {since} | {instead} | {} |\n", losses.join(", "));
     }
     table + "\n"
 }

@@ -19,6 +19,7 @@ pub fn changes(from: &Release, to: &Release) -> Vec<Change> {
             changes.push(change(Part::Snapshot, ANY.form, ANY.instead, ANY.losses));
             changes.extend(in_stream(&pair));
             changes.push(change(Part::Stream, UNKNOWN, "nothing", &["unknown-command"]));
+            changes.push(change(Part::Stream, UNKNOWN_OPTION, "nothing", &["unknown-form"]));
             changes
         }
         _ => Vec::new(),
@@ -28,6 +29,7 @@ pub fn changes(from: &Release, to: &Release) -> Vec<Change> {
 const HEADER: &str = "header and checksum";
 const NEW_HEADER: &str = "the newest header that is accepted, a new checksum";
 const UNKNOWN: &str = "a command that Segue does not know, such as a module's";
+const UNKNOWN_OPTION: &str = "a command with an option that neither Segue nor the replica knows";
 
 fn in_snapshot(pair: &Pair) -> impl Iterator<Item = Change> {
     snapshot::ROWS.iter().filter_map(|row| {
@@ -39,17 +41,9 @@ fn in_snapshot(pair: &Pair) -> impl Iterator<Item = Change> {
 fn in_stream(pair: &Pair) -> impl Iterator<Item = Change> {
     let is_between = |rule: &&Rule| {
         let of_content = rule.since == since::never();
-        let sent = of_content || rule.since.has(pair.from);
-        sent && !rule.since.has(pair.to) && rule.sent_from.is_none_or(|from| from.has(pair.from))
+        (of_content || rule.since.has(pair.from)) && rule.is_for(pair)
     };
-    RULES.iter().filter(is_between).map(|rule| change(Part::Stream, rule.form, rule.instead, &losses(rule)))
-}
-
-/// The kinds that a rule's text names: `loss a`, `bookkeeping b`.
-fn losses(rule: &Rule) -> Vec<&'static str> {
-    let words: Vec<_> = rule.instead.split([' ', '(', ')', ';', ':', ',']).collect();
-    let named = words.windows(2).filter(|pair| matches!(pair.first(), Some(&"loss" | &"bookkeeping")));
-    named.filter_map(|pair| pair.get(1).copied()).collect()
+    RULES.iter().filter(is_between).map(|rule| change(Part::Stream, rule.form, rule.instead, rule.losses))
 }
 
 fn change(part: Part, form: &str, instead: &str, losses: &[&'static str]) -> Change {

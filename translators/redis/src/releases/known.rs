@@ -21,7 +21,8 @@ pub struct Known {
 const KNOWN: &[Known] = &[
     known(Line::Redis, 5, 0, Some(Headers::redis(9))),
     known(Line::Redis, 6, 0, Some(Headers::redis(9))),
-    known(Line::Redis, 6, 2, Some(Headers::redis(9))),
+    // From 6.2.6 on, a search that is stored deletes the destination if its source is missing.
+    Known { patches_differ: true, ..known(Line::Redis, 6, 2, Some(Headers::redis(9))) },
     known(Line::Redis, 7, 0, Some(Headers::redis(10))),
     known(Line::Redis, 7, 2, Some(Headers::redis(11))),
     known(Line::Redis, 7, 4, Some(Headers::redis(12))),

@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn a_patch_is_part_of_the_name_only_where_patches_differ() {
-        assert_eq!(recognize("redis", "6.2.14"), Some(release("redis-6.2")));
+        assert_eq!(recognize("redis", "6.0.16"), Some(release("redis-6.0")));
+        assert_eq!(recognize("redis", "6.2.14"), Some(release("redis-6.2.14")));
         assert_eq!(recognize("redis", "8.0.6"), Some(release("redis-8.0.6")));
         assert_eq!(recognize("valkey", "9.1.2"), Some(release("valkey-9.1")));
         assert_eq!(recognize("valkey", "8.0.1"), Some(release("valkey-8.0")));

@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn every_release_is_the_same_as_itself_and_as_newer_ones_of_its_line() {
-        for from in RELEASES.iter().filter(|release| **release != "redis-8.0".parse().unwrap()) {
+        for from in RELEASES.iter().filter(|release| !known::find(release).unwrap().patches_differ) {
             for to in &*RELEASES {
                 let (Some(old), Some(new)) = (known::level(from), known::level(to)) else { unreachable!() };
                 // Of those in between it is not known which they are nearer to.

@@ -5,16 +5,24 @@
 
 use crate::releases::{
     Since,
-    since::{common, first, redis},
+    since::{common, first, redis, redis_patch, valkey},
 };
 
 /// What 5.0 and all later releases know.
 const FIRST: Since = first();
-const ARRAYS: Since = redis(8, 10);
+pub const ARRAYS: Since = redis(8, 8);
 /// Fields of a hash that expire.
 pub const FIELD_TTLS: Since = redis(7, 4).valkey(9, 0);
+/// A search of a missing key that is stored deletes the destination.
+pub const GEO_STORE_DELETES: Since = redis_patch(6, 2, 6).redict(7, 2).valkey(7, 2);
 pub const FUNCTIONS: Since = common(7, 0);
-const VECTOR_SETS: Since = redis(8, 0);
+pub const HSETEX: Since = redis(8, 0).valkey(9, 0);
+pub const LMOVEM: Since = redis(8, 10);
+pub const MSETEX: Since = redis(8, 4).valkey(9, 1);
+/// Entries of a stream are deleted with or without what refers to them.
+pub const XDELEX: Since = redis(8, 2);
+pub const XNACK: Since = redis(8, 8);
+pub const VECTOR_SETS: Since = redis(8, 0);
 
 pub const COMMANDS: &[(&str, Since)] = &[
     // connection and transactions
@@ -26,6 +34,7 @@ pub const COMMANDS: &[(&str, Since)] = &[
     // keys
     ("COPY", common(6, 2)),
     ("DEL", FIRST),
+    ("DELEX", redis(8, 4)),
     ("EXPIRE", FIRST),
     ("EXPIREAT", FIRST),
     ("FLUSHALL", FIRST),
@@ -37,6 +46,7 @@ pub const COMMANDS: &[(&str, Since)] = &[
     ("RENAME", FIRST),
     ("RENAMENX", FIRST),
     ("RESTORE", FIRST),
+    ("RESTORE-ASKING", FIRST),
     ("SORT", FIRST),
     ("SWAPDB", FIRST),
     ("UNLINK", FIRST),
@@ -51,10 +61,11 @@ pub const COMMANDS: &[(&str, Since)] = &[
     ("INCRBY", FIRST),
     ("INCRBYFLOAT", FIRST),
     ("MSET", FIRST),
-    ("MSETEX", redis(8, 6).valkey(9, 1)),
+    ("MSETEX", MSETEX),
     ("MSETNX", FIRST),
     ("PFADD", FIRST),
     ("PFCOUNT", FIRST),
+    ("PFDEBUG", FIRST),
     ("PFMERGE", FIRST),
     ("PSETEX", FIRST),
     ("SET", FIRST),
@@ -65,7 +76,7 @@ pub const COMMANDS: &[(&str, Since)] = &[
     // lists
     ("LINSERT", FIRST),
     ("LMOVE", common(6, 2)),
-    ("LMOVEM", redis(8, 10)),
+    ("LMOVEM", LMOVEM),
     ("LPOP", FIRST),
     ("LPUSH", FIRST),
     ("LPUSHX", FIRST),
@@ -93,7 +104,7 @@ pub const COMMANDS: &[(&str, Since)] = &[
     ("HPERSIST", FIELD_TTLS),
     ("HPEXPIREAT", FIELD_TTLS),
     ("HSET", FIRST),
-    ("HSETEX", redis(8, 0).valkey(9, 0)),
+    ("HSETEX", HSETEX),
     ("HSETNX", FIRST),
     // sorted sets and geo
     ("GEOADD", FIRST),
@@ -114,17 +125,21 @@ pub const COMMANDS: &[(&str, Since)] = &[
     ("ZUNIONSTORE", FIRST),
     // streams
     ("XACK", FIRST),
-    ("XACKDEL", redis(8, 2)),
+    ("XACKDEL", XDELEX),
     ("XADD", FIRST),
     ("XCFGSET", redis(8, 6)),
     ("XCLAIM", FIRST),
     ("XDEL", FIRST),
-    ("XDELEX", redis(8, 2)),
+    ("XDELEX", XDELEX),
     ("XGROUP", FIRST),
-    ("XNACK", redis(8, 10)),
+    ("XIDMPRECORD", redis_patch(8, 6, 2)),
+    ("XNACK", XNACK),
     ("XREADGROUP", FIRST),
     ("XSETID", FIRST),
     ("XTRIM", FIRST),
+    // clusters: slots that move
+    ("CLUSTER", valkey(9, 0)),
+    ("TRIMSLOTS", redis(8, 4)),
     // scripts, functions, messages
     ("EVAL", FIRST),
     ("EVALSHA", FIRST),
@@ -144,4 +159,31 @@ pub const COMMANDS: &[(&str, Since)] = &[
     ("VADD", VECTOR_SETS),
     ("VREM", VECTOR_SETS),
     ("VSETATTR", VECTOR_SETS),
+];
+
+/// Write commands that masters never send by this name, and what they send.
+pub const NEVER_SENT: &[(&str, &str)] = &[
+    ("BLMOVE", "LMOVE"),
+    ("BLMOVEM", "LMOVEM"),
+    ("BLMPOP", "LPOP, RPOP"),
+    ("BLPOP", "LPOP"),
+    ("BRPOP", "RPOP"),
+    ("BRPOPLPUSH", "RPOPLPUSH"),
+    ("BZMPOP", "ZPOPMIN, ZPOPMAX"),
+    ("BZPOPMAX", "ZPOPMAX"),
+    ("BZPOPMIN", "ZPOPMIN"),
+    ("CLUSTER|FLUSHSLOT", "DEL, UNLINK"),
+    ("DELIFEQ", "DEL"),
+    ("GETDEL", "DEL"),
+    ("GETEX", "PEXPIREAT, PERSIST, DEL"),
+    ("HEXPIRE", "HPEXPIREAT, HDEL"),
+    ("HEXPIREAT", "HPEXPIREAT, HDEL"),
+    ("HGETEX", "HPEXPIREAT, HPERSIST, HDEL"),
+    ("HIMPORT|SET", "RESTORE"),
+    ("HPEXPIRE", "HPEXPIREAT, HDEL"),
+    ("INCREX", "SET"),
+    ("LMPOP", "LPOP, RPOP"),
+    ("MIGRATE", "DEL"),
+    ("XAUTOCLAIM", "XCLAIM"),
+    ("ZMPOP", "ZPOPMIN, ZPOPMAX"),
 ];

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::{Rewriting, command, find_word, is_word};
+use super::{Rewriting, command, commands::GEO_STORE_DELETES, find_word, is_word, options::GEOSEARCHSTORE};
 use crate::{releases::Pair, resp::Command};
 
 /// `GEORADIUS key longitude latitude radius unit …`; the member form is one shorter.
@@ -30,9 +30,16 @@ fn destination(radius: &Command) -> Option<&Bytes> {
     radius.get(at + 1)
 }
 
-/// From 6.2 on, a search of a key that is not there deletes the destination; before, it leaves it alone.
+pub fn search_store(search: &Command, to: &mut Rewriting<'_>) {
+    if let [_, destination, source, ..] = search.as_slice() {
+        delete_first(to, destination, source);
+        to.say_last(search.clone());
+    }
+}
+
+/// From 6.2.6 on, a search of a key that is not there deletes the destination; before, it leaves it alone.
 fn delete_first(to: &mut Rewriting<'_>, destination: &Bytes, source: &Bytes) {
-    if destination != source {
+    if destination != source && GEO_STORE_DELETES.has(to.pair.from) {
         to.say(command(["DEL".into(), destination.into()]));
     }
 }
@@ -43,6 +50,14 @@ fn lose_any(to: &mut Rewriting<'_>, destination: Option<&Bytes>) {
         "COUNT … ANY takes whatever is found first, which no other server repeats",
         destination,
     );
+}
+
+pub fn has_polygon(search: &Command, _: &Pair) -> bool {
+    GEOSEARCHSTORE.has(search, "BYPOLYGON")
+}
+
+pub fn lose_polygon(search: &Command, to: &mut Rewriting<'_>) {
+    to.lose("geo-polygon", "a search by polygon, which no other store has", search.get(1));
 }
 
 /// `GEOSEARCHSTORE destination source (FROMMEMBER m | FROMLONLAT lon lat) (BYRADIUS r unit | BYBOX w h

@@ -1,6 +1,12 @@
 use bytes::Bytes;
 
-use super::{Rewriting, command, commands::FIELD_TTLS, eval, find_word, scripts};
+use super::{
+    Rewriting, command,
+    commands::FIELD_TTLS,
+    eval, find_word,
+    options::{HSETEX_OPTIONS, Place},
+    scripts,
+};
 use crate::{releases::Pair, resp::Command};
 
 /// `HSETEX key …`: options start here; `FIELDS` ends them.
@@ -11,7 +17,7 @@ pub fn has_fields(of: &Command, _: &Pair) -> bool {
 }
 
 pub fn has_keepttl(hsetex: &Command, _: &Pair) -> bool {
-    option(hsetex, "KEEPTTL").is_some() && fields(hsetex).is_some()
+    HSETEX_OPTIONS.has(hsetex, "KEEPTTL") && fields(hsetex).is_some()
 }
 
 pub fn hsetex_keepttl(hsetex: &Command, to: &mut Rewriting<'_>) {
@@ -23,11 +29,16 @@ pub fn hsetex_keepttl(hsetex: &Command, to: &mut Rewriting<'_>) {
     }
 }
 
+/// Masters send every expiry as `PXAT`.
+pub fn is_sent(hsetex: &Command, _: &Pair) -> bool {
+    fields(hsetex).is_some() && !["EX", "PX", "EXAT"].iter().any(|expiry| HSETEX_OPTIONS.has(hsetex, expiry))
+}
+
 /// A condition (`FNX`, `FXX`) was true on the master: it needs no second look.
 pub fn hsetex(hsetex: &Command, to: &mut Rewriting<'_>) {
     let (Some(key), Some(pairs)) = (hsetex.get(1), fields(hsetex)) else { return };
     to.say(hset(key, pairs));
-    if let Some(ms) = option(hsetex, "PXAT").and_then(|at| hsetex.get(at + 1)) {
+    if let Some(ms) = HSETEX_OPTIONS.find(hsetex, "PXAT").map(Place::value_at).and_then(|at| hsetex.get(at)) {
         let names: Vec<_> = pairs.iter().step_by(2).cloned().collect();
         let mut expire = command([
             "HPEXPIREAT".into(),
@@ -62,10 +73,4 @@ fn hset(key: &Bytes, pairs: &[Bytes]) -> Command {
 /// What follows `FIELDS n`.
 fn fields(of: &Command) -> Option<&[Bytes]> {
     of.get(find_word(of, OPTIONS_AT, "FIELDS")? + 2..)
-}
-
-/// An option before `FIELDS`.
-fn option(of: &Command, name: &str) -> Option<usize> {
-    let end = find_word(of, OPTIONS_AT, "FIELDS")?;
-    find_word(of, OPTIONS_AT, name).filter(|at| *at < end)
 }

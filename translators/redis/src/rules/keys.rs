@@ -1,16 +1,16 @@
 use bytes::Bytes;
 use segue_wire::FaultKind;
 
-use super::{Rewriting, eval, find_word, is_word, scripts};
+use super::{
+    Rewriting, command,
+    commands::{ARRAYS, VECTOR_SETS},
+    eval, find_word, is_word, scripts,
+};
 use crate::{
     rdb::{self, Payload},
     releases::Pair,
     resp::Command,
 };
-
-pub fn has_condition(expire: &Command, _: &Pair) -> bool {
-    expire.len() > 3
-}
 
 pub fn drop_condition(expire: &Command, to: &mut Rewriting<'_>) {
     to.say(expire.iter().take(3).cloned().collect());
@@ -20,7 +20,7 @@ pub fn has_sync(flush: &Command, _: &Pair) -> bool {
     is_word(flush, 1, "SYNC")
 }
 
-pub fn drop_sync(flush: &Command, to: &mut Rewriting<'_>) {
+pub fn drop_mode(flush: &Command, to: &mut Rewriting<'_>) {
     to.say(flush.iter().take(1).cloned().collect());
 }
 
@@ -29,6 +29,22 @@ pub fn copy(copy: &Command, to: &mut Rewriting<'_>) {
     let [_, source, destination, ..] = copy.as_slice() else { return };
     let database = find_word(copy, 3, "DB").and_then(|at| copy.get(at + 1).cloned()).unwrap_or_default();
     to.say(eval(scripts::COPY, &[source.clone(), destination.clone()], [database]));
+}
+
+pub fn delex(delex: &Command, to: &mut Rewriting<'_>) {
+    if let Some(key) = delex.get(1) {
+        to.say(command(["DEL".into(), key.into()]));
+    }
+}
+
+/// Whether a key can be of a type that the replica does not have.
+pub fn may_be_lost(_: &Command, pair: &Pair) -> bool {
+    [VECTOR_SETS, ARRAYS].iter().any(|kind| kind.has(pair.from) && !kind.has(pair.to))
+}
+
+pub fn rename(rename: &Command, to: &mut Rewriting<'_>) {
+    let [name, key, newkey] = rename.as_slice() else { return };
+    to.say(eval(scripts::RENAME, &[key.clone(), newkey.clone()], [name.clone()]));
 }
 
 /// `RESTORE key ttl payload [REPLACE] [ABSTTL] …`

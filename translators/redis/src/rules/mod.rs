@@ -4,12 +4,15 @@
 //! [`table`] is the list a reader checks against the documents; the other files hold the rewrites, by
 //! family. Rules compose: what a rule gives is looked up again, so that each handles one form alone.
 
-mod commands;
+mod bits;
+pub mod commands;
 mod geo;
 mod hashes;
 mod keys;
 mod lists;
+pub mod options;
 mod others;
+mod rule;
 mod scripts;
 mod sorted_sets;
 mod streams;
@@ -21,46 +24,18 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use segue_wire::{Grade, Limits, Loss};
 
-use crate::{
-    releases::{Pair, Since, since},
-    resp::Command,
-};
-
-/// One form that some release does not understand.
-pub struct Rule {
-    /// Stable name, used as a metric label.
-    pub name: &'static str,
-    pub command: &'static str,
-    /// The form, as the documents write it.
-    pub form: &'static str,
-    /// The first releases that understand it; never, where the rule looks at the content instead.
-    pub since: Since,
-    /// Masters before these releases mean something else by the form, and the rule is off for them.
-    pub sent_from: Option<Since>,
-    /// No command with fewer arguments can have this form; the name counts.
-    pub arguments_min: u64,
-    /// What is said instead, for a reader.
-    pub instead: &'static str,
-    pub matches: fn(&Command, &Pair) -> bool,
-    pub rewrite: fn(&Command, &mut Rewriting<'_>),
-}
-
-impl Rule {
-    /// The first releases that understand the form, for a reader.
-    pub fn since_text(&self) -> String {
-        if self.since == since::never() { "its own release".to_owned() } else { self.since.to_string() }
-    }
-
-    /// Whether the rule is for this pair.
-    fn is_for(&self, pair: &Pair) -> bool {
-        !self.since.has(pair.to) && self.sent_from.is_none_or(|from| from.has(pair.from))
-    }
-}
+use crate::{releases::Pair, resp::Command};
+use options::{OPTIONS, Options};
+pub use rule::{Rule, Source};
 
 /// Whether the replica understands every command and form that the master may send.
 pub fn understands_all(pair: &Pair) -> bool {
     commands::COMMANDS.iter().all(|(_, since)| since.has(pair.to) || !since.has(pair.from))
         && table::RULES.iter().all(|rule| !rule.is_for(pair) || !rule.since.has(pair.from))
+        && OPTIONS
+            .iter()
+            .flat_map(|options| options.words)
+            .all(|word| word.since.has(pair.to) || !word.since.has(pair.from))
 }
 
 /// What a command has become.
@@ -153,6 +128,9 @@ pub struct Rules {
 struct Entry {
     understood: bool,
     rules: Vec<&'static Rule>,
+    /// Those with a word that the replica does not know.
+    options: Vec<&'static Options>,
+    /// Commands with fewer arguments have nothing to look at.
     arguments_min: u64,
 }
 
@@ -166,10 +144,15 @@ impl Rules {
         let mut by_command = HashMap::new();
         for &(name, since) in commands::COMMANDS {
             let rules: Vec<_> =
-                table::RULES.iter().filter(|rule| rule.command == name && rule.is_for(&pair)).collect();
-            let arguments_min = rules.iter().map(|rule| rule.arguments_min).min().unwrap_or(u64::MAX);
-            by_command
-                .insert(name.as_bytes(), Entry { understood: since.has(pair.to), rules, arguments_min });
+                table::RULES.iter().filter(|rule| rule.command() == name && rule.is_for(&pair)).collect();
+            let knows_all = |options: &&Options| options.words.iter().all(|word| word.since.has(pair.to));
+            let options: Vec<_> =
+                OPTIONS.iter().filter(|options| options.command == name && !knows_all(options)).collect();
+            let shortest = rules.iter().map(|rule| rule.arguments_min);
+            let shortest = shortest.chain(options.iter().map(|options| options.arguments_min())).min();
+            let understood = since.has(pair.to);
+            let arguments_min = shortest.unwrap_or(u64::MAX);
+            by_command.insert(name.as_bytes(), Entry { understood, rules, options, arguments_min });
         }
         Self { pair, by_command }
     }
@@ -201,10 +184,18 @@ impl Rules {
             .iter()
             .find(|rule| command.len() as u64 >= rule.arguments_min && (rule.matches)(&command, &self.pair))
         else {
-            if entry.understood {
-                done.commands.push(command);
-            } else {
-                done.lose("unknown-form", &command, "has no older form");
+            let unknown = entry.options.iter().find_map(|options| options.unknown(&command, self.pair.to));
+            match unknown.and_then(|at| command.get(at)) {
+                Some(word) => {
+                    let word = word.escape_ascii().to_string();
+                    done.lose(
+                        "unknown-form",
+                        &command,
+                        &format!("has the option {word}, which is not known there"),
+                    );
+                }
+                None if entry.understood => done.commands.push(command),
+                None => done.lose("unknown-form", &command, "has no other form"),
             }
             return;
         };

@@ -1,4 +1,4 @@
-//! Functions, shard messages, vector sets.
+//! Functions, scripts, shard messages, types of one store alone.
 
 use bytes::Bytes;
 
@@ -61,10 +61,30 @@ pub fn function_restore(function: &Command, to: &mut Rewriting<'_>) {
     }
 }
 
+pub fn is_script_flush(script: &Command, _: &Pair) -> bool {
+    is_word(script, 1, "FLUSH")
+}
+
+pub fn script_flush(script: &Command, to: &mut Rewriting<'_>) {
+    to.say(script.iter().take(2).cloned().collect());
+}
+
 pub fn spublish(spublish: &Command, to: &mut Rewriting<'_>) {
     to.lose("shard-message", "a message to a shard channel", spublish.get(1));
 }
 
+pub fn trim_slots(_: &Command, to: &mut Rewriting<'_>) {
+    to.lose("slot-trim", "that the keys of slots that moved away are deleted", None);
+}
+
+pub fn sync_slots(_: &Command, to: &mut Rewriting<'_>) {
+    to.lose("slot-migration", "a step of a migration of slots", None);
+}
+
 pub fn vector_set(command: &Command, to: &mut Rewriting<'_>) {
     to.lose("vector-set", "a vector set", command.get(1));
+}
+
+pub fn array(command: &Command, to: &mut Rewriting<'_>) {
+    to.lose("array", "an array", command.get(1));
 }

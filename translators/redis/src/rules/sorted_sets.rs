@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::{Rewriting, eval, find_word, is_word, scripts};
+use super::{Rewriting, eval, find_word, is_word, options, scripts, word};
 use crate::{
     releases::Pair,
     resp::{Command, integer},
@@ -52,6 +52,23 @@ pub fn zrangestore(store: &Command, to: &mut Rewriting<'_>) {
         arguments.extend(store.iter().skip(limit).take(3).cloned());
     }
     to.say(eval(scripts::ZRANGESTORE, &[destination.clone(), source.clone()], arguments));
+}
+
+pub fn counts(store: &Command, _: &Pair) -> bool {
+    sources(store).is_some() && options::of(store).any(|options| options.has(store, "AGGREGATE COUNT"))
+}
+
+pub fn aggregate_count(store: &Command, to: &mut Rewriting<'_>) {
+    let (Some(destination), Some(sources)) = (store.get(1), sources(store)) else { return };
+    let weights = options::of(store).find_map(|options| options.find(store, "WEIGHTS"));
+    let mut arguments = vec![Bytes::from(word(store, 0))];
+    match weights.and_then(|place| store.get(place.at + 1..=place.value_at())) {
+        Some(weights) => arguments.extend(weights.iter().cloned()),
+        None => arguments.extend(sources.iter().map(|_| Bytes::from_static(b"1"))),
+    }
+    let mut keys = vec![destination.clone()];
+    keys.extend(sources.iter().cloned());
+    to.say(eval(scripts::AGGREGATE_COUNT, &keys, arguments));
 }
 
 /// `destination n key …`: the keys.

@@ -1,83 +1,152 @@
-use super::{Rewriting, command, eval, find_word, is_word, scripts, without};
+use bytes::Bytes;
+
+use super::{
+    Rewriting, command, eval, find_word, is_word,
+    options::{Options, Place, XADD, XTRIM},
+    scripts, without, word,
+};
 use crate::{
     releases::Pair,
     resp::{Command, integer},
 };
 
-/// What stands between the key and the id of `XADD`, or after the key of `XTRIM`.
-#[derive(Debug, Default)]
-struct Options {
-    nomkstream: Option<usize>,
-    /// `MAXLEN` or `MINID`, an optional `=` or `~`, the threshold.
-    trim: Option<Trim>,
-    limit: Option<usize>,
+const REFERENCES: [&str; 3] = ["KEEPREF", "DELREF", "ACKED"];
+
+/// Of `XADD` or `XTRIM`.
+fn options(of: &Command) -> &'static Options {
+    if is_word(of, 0, "XADD") { &XADD } else { &XTRIM }
 }
 
-#[derive(Debug)]
-struct Trim {
-    at: usize,
-    arguments: usize,
-    by_id: bool,
+fn find(of: &Command, words: &[&str]) -> Option<Place> {
+    words.iter().find_map(|word| options(of).find(of, word))
 }
 
-const OPTIONS_AT: usize = 2;
+pub fn is_idempotent(xadd: &Command, _: &Pair) -> bool {
+    find(xadd, &["IDMP", "IDMPAUTO"]).is_some()
+}
 
-fn options(of: &Command) -> Options {
-    let mut options = Options::default();
-    let mut at = OPTIONS_AT;
-    loop {
-        let by_id = is_word(of, at, "MINID");
-        at += if is_word(of, at, "NOMKSTREAM") {
-            options.nomkstream = Some(at);
-            1
-        } else if by_id || is_word(of, at, "MAXLEN") {
-            let operator = is_word(of, at + 1, "=") || is_word(of, at + 1, "~");
-            let arguments = if operator { 3 } else { 2 };
-            options.trim = Some(Trim { at, arguments, by_id });
-            arguments
-        } else if is_word(of, at, "LIMIT") {
-            options.limit = Some(at);
-            2
-        } else {
-            return options;
-        };
+/// A duplicate that the master refused is sent with the id `*`.
+pub fn xadd_idempotent(xadd: &Command, to: &mut Rewriting<'_>) {
+    let Some(place) = find(xadd, &["IDMP", "IDMPAUTO"]) else { return };
+    if options(xadd).end(xadd).is_some_and(|id| is_word(xadd, id, "*")) {
+        return;
+    }
+    forget_idempotency(xadd, to);
+    to.say(without(xadd, place.at, place.length));
+}
+
+pub fn forget_idempotency(of: &Command, to: &mut Rewriting<'_>) {
+    to.forget("stream-idempotence", "ids of a stream's producers", of.get(1));
+}
+
+pub fn has_references(of: &Command, _: &Pair) -> bool {
+    find(of, &REFERENCES).is_some()
+}
+
+/// Older releases keep references: `KEEPREF` is what they do anyway.
+pub fn xadd_references(xadd: &Command, to: &mut Rewriting<'_>) {
+    let (Some(place), Some(key)) = (find(xadd, &REFERENCES), xadd.get(1)) else { return };
+    let plain = without(xadd, place.at, place.length);
+    let trim = find(&plain, &["MAXLEN", "MINID"]);
+    let (Some(trim), false) = (trim, is_word(xadd, place.at, "KEEPREF")) else { return to.say(plain) };
+    let arguments = trim_arguments(&plain, trim, word(xadd, place.at));
+    let untrimmed = without(&plain, trim.at, trim.length);
+    to.say(match find(&untrimmed, &["LIMIT"]) {
+        Some(limit) => without(&untrimmed, limit.at, limit.length),
+        None => untrimmed,
+    });
+    to.say(eval(scripts::TRIM_REFERENCES, std::slice::from_ref(key), arguments));
+}
+
+pub fn xtrim_references(xtrim: &Command, to: &mut Rewriting<'_>) {
+    let (Some(place), Some(key)) = (find(xtrim, &REFERENCES), xtrim.get(1)) else { return };
+    let plain = without(xtrim, place.at, place.length);
+    match find(&plain, &["MAXLEN", "MINID"]) {
+        Some(trim) if !is_word(xtrim, place.at, "KEEPREF") => {
+            let arguments = trim_arguments(&plain, trim, word(xtrim, place.at));
+            to.say(eval(scripts::TRIM_REFERENCES, std::slice::from_ref(key), arguments));
+        }
+        _ => to.say(plain),
     }
 }
 
+/// `MAXLEN` or `MINID`, the threshold, what becomes of references.
+fn trim_arguments(of: &Command, trim: Place, references: Vec<u8>) -> [Bytes; 3] {
+    let threshold = of.get(trim.value_at()).cloned().unwrap_or_default();
+    [Bytes::from(word(of, trim.at)), threshold, Bytes::from(references)]
+}
+
+pub fn has_ids(of: &Command, _: &Pair) -> bool {
+    ids(of).is_some()
+}
+
+/// `[KEEPREF|DELREF|ACKED] IDS n id …`: what becomes of references, and the ids.
+fn ids(of: &Command) -> Option<(Bytes, &[Bytes])> {
+    let options_at = if is_word(of, 0, "XACKDEL") { 3 } else { 2 };
+    let references = word(of, options_at);
+    let at = if references == b"IDS" { options_at } else { options_at + 1 };
+    let count = usize::try_from(integer(of.get(at + 1)?)?).ok().filter(|_| is_word(of, at, "IDS"))?;
+    let references = if references == b"IDS" { Bytes::from_static(b"KEEPREF") } else { references.into() };
+    Some((references, of.get(at + 2..)?.get(..count)?))
+}
+
+pub fn xdelex(xdelex: &Command, to: &mut Rewriting<'_>) {
+    let (Some(key), Some((references, ids))) = (xdelex.get(1), ids(xdelex)) else { return };
+    if references == b"KEEPREF"[..] {
+        let mut xdel = command(["XDEL".into(), key.into()]);
+        xdel.extend(ids.iter().cloned());
+        return to.say(xdel);
+    }
+    let mut arguments = vec![references];
+    arguments.extend(ids.iter().cloned());
+    to.say(eval(scripts::XDELEX, std::slice::from_ref(key), arguments));
+}
+
+pub fn xackdel(xackdel: &Command, to: &mut Rewriting<'_>) {
+    let ([_, key, group, ..], Some((references, ids))) = (xackdel.as_slice(), ids(xackdel)) else { return };
+    let mut arguments = vec![references, group.clone()];
+    arguments.extend(ids.iter().cloned());
+    to.say(eval(scripts::XACKDEL, std::slice::from_ref(key), arguments));
+}
+
+pub fn xnack(xnack: &Command, to: &mut Rewriting<'_>) {
+    to.lose("stream-nacked", "pending entries that were given back", xnack.get(1));
+}
+
 pub fn has_nomkstream(xadd: &Command, _: &Pair) -> bool {
-    options(xadd).nomkstream.is_some()
+    find(xadd, &["NOMKSTREAM"]).is_some()
 }
 
 pub fn drop_nomkstream(xadd: &Command, to: &mut Rewriting<'_>) {
-    if let Some(at) = options(xadd).nomkstream {
-        to.say(without(xadd, at, 1));
+    if let Some(place) = find(xadd, &["NOMKSTREAM"]) {
+        to.say(without(xadd, place.at, place.length));
     }
 }
 
 pub fn has_limit(of: &Command, _: &Pair) -> bool {
-    options(of).limit.is_some()
+    find(of, &["LIMIT"]).is_some()
 }
 
 pub fn drop_limit(of: &Command, to: &mut Rewriting<'_>) {
-    if let Some(at) = options(of).limit {
-        to.say(without(of, at, 2));
+    if let Some(place) = find(of, &["LIMIT"]) {
+        to.say(without(of, place.at, place.length));
     }
 }
 
 pub fn has_minid(of: &Command, _: &Pair) -> bool {
-    options(of).trim.is_some_and(|trim| trim.by_id)
+    find(of, &["MINID"]).is_some()
 }
 
 pub fn xadd_minid(xadd: &Command, to: &mut Rewriting<'_>) {
-    let (Some(trim), Some(key)) = (options(xadd).trim, xadd.get(1)) else { return };
-    let Some(id) = xadd.get(trim.at + trim.arguments - 1) else { return };
-    to.say(without(xadd, trim.at, trim.arguments));
+    let (Some(trim), Some(key)) = (find(xadd, &["MINID"]), xadd.get(1)) else { return };
+    let Some(id) = xadd.get(trim.value_at()) else { return };
+    to.say(without(xadd, trim.at, trim.length));
     to.say(command(["XTRIM".into(), key.into(), "MINID".into(), id.into()]));
 }
 
 pub fn xtrim_minid(xtrim: &Command, to: &mut Rewriting<'_>) {
-    let (Some(trim), Some(key)) = (options(xtrim).trim, xtrim.get(1)) else { return };
-    let Some(id) = xtrim.get(trim.at + trim.arguments - 1).and_then(|id| stream_id(id)) else {
+    let (Some(trim), Some(key)) = (find(xtrim, &["MINID"]), xtrim.get(1)) else { return };
+    let Some(id) = xtrim.get(trim.value_at()).and_then(|id| stream_id(id)) else {
         return to.lose("unknown-form", "XTRIM MINID with an id that can't be read", Some(key));
     };
     let last = match id {
