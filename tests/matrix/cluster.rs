@@ -16,7 +16,7 @@ use serde_json::Value;
 /// A full sync of the tests' data takes a second or two; a machine under load takes its time.
 pub const SYNC_TIME_MAX: Duration = Duration::from_secs(60);
 /// What a replica logs when it rejects what its master sends.
-const REJECTED: &str = "sending an error to its master";
+pub const REJECTED: &str = "sending an error to its master";
 
 pub struct Cluster {
     pub master: Server,
