@@ -61,6 +61,7 @@ struct Nodes {
 struct Node {
     name: PeerName,
     store: StoreAddress,
+    bus_port: Option<u16>,
     release: ReleaseSetting,
     credentials: Option<Credentials>,
     tls: bool,
@@ -101,8 +102,17 @@ impl Peers {
         self.nodes.load().own.store.clone()
     }
 
+    /// Where the own store's bus is.
+    pub fn own_bus(&self) -> StoreAddress {
+        self.nodes.load().own.bus()
+    }
+
     pub fn store_of(&self, peer: &PeerName) -> Option<StoreAddress> {
         self.nodes.load().named(peer).map(|node| node.store.clone())
+    }
+
+    pub fn bus_of(&self, peer: &PeerName) -> Option<StoreAddress> {
+        self.nodes.load().named(peer).map(Node::bus)
     }
 
     /// Whether TLS is spoken at this port of a node, or of a store that no one named.
@@ -116,15 +126,15 @@ impl Peers {
 
     /// The peer that announces this address as its own, if exactly one is configured with it.
     pub fn by_address(&self, ip: IpAddr, port: Option<u16>) -> Option<PeerName> {
-        let ip = ip.to_canonical();
         let nodes = self.nodes.load();
-        let mut at_ip = nodes
-            .peers
-            .iter()
-            .filter(|peer| peer.store.host().parse::<IpAddr>().is_ok_and(|host| host.to_canonical() == ip))
-            .filter(|peer| port.is_none_or(|port| peer.store.port() == port));
-        let found = at_ip.next()?;
-        at_ip.next().is_none().then(|| found.name.clone())
+        let mut found = nodes.at(ip).filter(|peer| port.is_none_or(|port| peer.store.port() == port));
+        let first = found.next()?;
+        found.next().is_none().then(|| first.name.clone())
+    }
+
+    /// Is any peer's store configured with this address?
+    pub fn any_at(&self, ip: IpAddr) -> bool {
+        self.nodes.load().at(ip).next().is_some()
     }
 
     /// The own store's release, asked anew.
@@ -228,6 +238,7 @@ impl Nodes {
         let own = Node {
             name: node.id.clone(),
             store: node.store.clone(),
+            bus_port: node.bus_port,
             release: node.release.clone(),
             credentials: node.credentials.clone(),
             tls: node.tls,
@@ -235,6 +246,7 @@ impl Nodes {
         let peers = config.peers.iter().map(|peer| Node {
             name: peer.id.clone(),
             store: peer.store.clone(),
+            bus_port: peer.bus_port,
             release: peer.release.clone(),
             credentials: peer.credentials.clone(),
             tls: peer.tls,
@@ -256,6 +268,19 @@ impl Nodes {
 
     fn named(&self, name: &PeerName) -> Option<&Node> {
         self.all().find(|node| node.name == *name)
+    }
+
+    fn at(&self, ip: IpAddr) -> impl Iterator<Item = &Node> {
+        let ip = ip.to_canonical();
+        let is_there = move |host: &str| host.parse::<IpAddr>().is_ok_and(|host| host.to_canonical() == ip);
+        self.peers.iter().filter(move |peer| is_there(peer.store.host()))
+    }
+}
+
+impl Node {
+    /// The config has seen to it that there is a port where it is asked for.
+    fn bus(&self) -> StoreAddress {
+        self.store.with_port(self.bus_port.unwrap_or_else(|| self.store.port()))
     }
 }
 

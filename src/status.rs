@@ -77,6 +77,8 @@ pub struct LinkStatus {
     pub listen: String,
     pub dialer: EndStatus,
     pub listener: EndStatus,
+    /// It joins the stores' buses, and not the stores themselves.
+    pub bus: bool,
     /// `handshake`, `same`, `downshift`, `rewrite`; refused links are under `refusals`.
     pub verdict: String,
     /// The release that is spoken to the receiving store.

@@ -67,19 +67,27 @@ fn write_summary(config: &Config, passes: bool, text: &mut String) -> std::fmt::
         )?;
     }
     for link in &config.links {
+        let bus = if link.bus { "'s bus" } else { "" };
         match (&link.to, &link.peer) {
             (LinkTarget::Store, Some(peer)) => {
-                writeln!(text, "link {}: {peer} dials the own store", link.listen)?;
+                writeln!(text, "link {}: {peer} dials the own store{bus}", link.listen)?;
             }
-            (LinkTarget::Store, None) => writeln!(text, "link {}: peers dial the own store", link.listen)?,
-            (LinkTarget::Peer(to), _) => writeln!(text, "link {}: the own store dials {to}", link.listen)?,
+            (LinkTarget::Store, None) => {
+                writeln!(text, "link {}: peers dial the own store{bus}", link.listen)?;
+            }
+            (LinkTarget::Peer(to), _) => {
+                writeln!(text, "link {}: the own store dials {to}{bus}", link.listen)?;
+            }
         }
     }
     if let Some(intercept) = &config.intercept {
         writeln!(
             text,
             "interception by {:?} of ports {:?} inbound and {:?} outbound, {:?} on failure",
-            intercept.mode, intercept.inbound_ports, intercept.outbound_ports, intercept.on_failure
+            intercept.mode,
+            [&intercept.inbound_ports[..], &intercept.inbound_bus_ports].concat(),
+            [&intercept.outbound_ports[..], &intercept.outbound_bus_ports].concat(),
+            intercept.on_failure
         )?;
     }
     writeln!(text, "translation {}, loss {}", config.translation.mode, config.translation.loss.label())?;
@@ -122,7 +130,7 @@ mod tests {
             to = "n2"
         "#;
         let releases = ["redis-6.0".parse().unwrap()];
-        let redis = [KnownProtocol { name: "redis", releases: &releases }];
+        let redis = [KnownProtocol { name: "redis", releases: &releases, bus_port_offset: Some(10_000) }];
         let config = Config::parse(Path::new("/etc/segue/segue.toml"), text, &redis).unwrap();
         assert_eq!(
             summary(&config, &redis),

@@ -103,9 +103,12 @@ fn limits(limits: &[LimitStatus]) -> String {
 }
 
 fn verdict(link: &LinkStatus) -> String {
+    let of_bus = if link.bus { "bus, " } else { "" };
     match &link.target {
-        Some(target) if link.verdict != "same" => format!("{} to {}", plain(&link.verdict), plain(target)),
-        _ => plain(&link.verdict),
+        Some(target) if link.verdict != "same" => {
+            format!("{of_bus}{} to {}", plain(&link.verdict), plain(target))
+        }
+        _ => format!("{of_bus}{}", plain(&link.verdict)),
     }
 }
 

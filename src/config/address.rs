@@ -26,6 +26,12 @@ impl StoreAddress {
         self.port
     }
 
+    /// Another port of the same host.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> Self {
+        Self { host: self.host.clone(), port }
+    }
+
     /// The address itself, where the host is one and not a name.
     #[must_use]
     pub fn socket_addr(&self) -> Option<SocketAddr> {

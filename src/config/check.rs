@@ -27,10 +27,11 @@ pub(super) fn check(
 ) -> Option<Config> {
     let protocol = written.protocol.as_ref().and_then(|name| known_protocol(name, protocols, problems));
     ids(&written, problems);
-    let intercept = written
-        .intercept
-        .as_ref()
-        .map(|intercept| intercept::check(intercept, written.node.as_ref(), &written.peers, problems));
+    buses(&written, protocol, problems);
+    let intercept = written.intercept.as_ref().map(|intercept| {
+        let bus_port = |store: &WrittenStore| bus_port(store, protocol);
+        intercept::check(intercept, written.node.as_ref(), &written.peers, bus_port, problems)
+    });
     listeners(&written, problems);
     let has_tls = written.tls.is_some();
     let tls = written.tls.map(|written| tls::check(written, folder, problems));
@@ -49,7 +50,7 @@ pub(super) fn check(
         pin(mode, protocol, problems);
     }
     let state_dir = written.state_dir.map_or(STATE_FOLDER_DEFAULT.to_owned(), |dir| dir.value);
-    let Peer { id, store, release, credentials, tls: store_tls } = node?;
+    let Peer { id, store, bus_port, release, credentials, tls: store_tls } = node?;
     let intercept = match intercept {
         Some(checked) => Some(checked?),
         None => None,
@@ -59,7 +60,15 @@ pub(super) fn check(
         None => None,
     };
     Some(Config {
-        node: Node { id, protocol: written.protocol?.value, store, release, credentials, tls: store_tls },
+        node: Node {
+            id,
+            protocol: written.protocol?.value,
+            store,
+            bus_port,
+            release,
+            credentials,
+            tls: store_tls,
+        },
         peers,
         links,
         intercept,
@@ -113,6 +122,29 @@ fn ids(written: &Written, problems: &mut Problems) {
             }
         }
     }
+}
+
+/// Where there are links of the bus, each store has a bus port.
+fn buses(written: &Written, protocol: Option<KnownProtocol<'_>>, problems: &mut Problems) {
+    let intercepted = written.intercept.as_ref().is_some_and(|intercept| intercept.has_bus());
+    if !intercepted && !written.links.iter().any(|link| link.bus) {
+        return;
+    }
+    let Some(protocol) = protocol else { return };
+    for store in written.node.iter().chain(&written.peers) {
+        if let (Some(at), None) = (&store.store, bus_port(store, Some(protocol))) {
+            let message = match protocol.bus_port_offset {
+                Some(offset) => format!("no port is {offset} above it, for the bus; expected bus_port, too"),
+                None => format!("stores of protocol \"{}\" have no bus; expected bus = false", protocol.name),
+            };
+            at.problem(problems, message);
+        }
+    }
+}
+
+fn bus_port(store: &WrittenStore, protocol: Option<KnownProtocol<'_>>) -> Option<u16> {
+    let offset = protocol?.bus_port_offset?;
+    store.bus_port.or_else(|| store.store.as_ref()?.value.port().checked_add(offset))
 }
 
 /// No two listeners, and no listener and the own store, want one port of one address.
@@ -201,10 +233,11 @@ fn store(written: WrittenStore, context: StoreContext<'_>, problems: &mut Proble
     {
         of_protocol(release, at, protocol, problems);
     }
+    let bus_port = bus_port(&written, protocol);
     let credentials = credentials(written.username, written.password_file, folder, problems);
     let release = written.release.map_or(ReleaseSetting::Auto, |release| release.value);
     let tls = tls::spoken(written.tls, has_tls, problems);
-    Some(Peer { id: written.id?.value, store: written.store?.value, release, credentials, tls })
+    Some(Peer { id: written.id?.value, store: written.store?.value, bus_port, release, credentials, tls })
 }
 
 fn credentials(
@@ -248,7 +281,7 @@ fn link(written: WrittenLink, peers: &[PeerName], has_tls: bool, problems: &mut 
         }
         LinkTarget::Peer(named(&to, "\"store\" or ", peers, problems)?)
     };
-    Some(Link { listen: written.listen?.value, to, peer, tls })
+    Some(Link { listen: written.listen?.value, to, peer, tls, bus: written.bus })
 }
 
 fn named(id: &At<String>, also: &str, peers: &[PeerName], problems: &mut Problems) -> Option<PeerName> {

@@ -28,7 +28,10 @@ pub struct Intercept {
     pub outbound_ports: Vec<u16>,
     /// Where no TLS is spoken although there is a `[tls]`, of the ports that no configured store has.
     pub plain_ports: Vec<u16>,
-    /// Whose connections are outbound ones; always there when [`Self::outbound_ports`] are.
+    /// Of the own store's bus and of the peers', if the bus is intercepted; arriving where the others do.
+    pub inbound_bus_ports: Vec<u16>,
+    pub outbound_bus_ports: Vec<u16>,
+    /// Whose connections are outbound ones; always there when there are ports of them.
     pub store: Option<StoreProcess>,
     /// Neither peers in there that dial, nor peers in there that are dialled.
     pub exclude: Vec<Cidr>,
@@ -151,6 +154,7 @@ pub(super) struct WrittenIntercept {
     inbound_ports: Option<Vec<u16>>,
     outbound_ports: Option<Vec<u16>>,
     plain_ports: Vec<u16>,
+    bus: bool,
     user: Option<String>,
     cgroup: Option<String>,
     exclude: Vec<Cidr>,
@@ -159,8 +163,9 @@ pub(super) struct WrittenIntercept {
     on_failure: Option<OnFailure>,
 }
 
+pub(super) const PORTS: std::ops::RangeInclusive<u64> = 1..=65_535;
+
 pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> WrittenIntercept {
-    const PORTS: std::ops::RangeInclusive<u64> = 1..=65_535;
     let line = section.line();
     let port = |n: u64| u16::try_from(n).ok();
     let listen_port = |section: &mut Section<'_>, key, default, problems: &mut Problems| {
@@ -183,6 +188,7 @@ pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> Written
         inbound_ports: ports(&mut section, "inbound_ports", problems),
         outbound_ports: ports(&mut section, "outbound_ports", problems),
         plain_ports: ports(&mut section, "plain_ports", problems).unwrap_or_default(),
+        bus: section.flag("bus", problems).is_some_and(|bus| bus.value),
         user: section.text("store_user", "a user's name or number", user, problems).map(|user| user.value),
         cgroup: section.text("store_cgroup", CGROUP_EXPECTED, cgroup, problems).map(|cgroup| cgroup.value),
         exclude: section.texts("exclude", "ranges of addresses", str::parse, problems).unwrap_or_default(),
@@ -204,6 +210,10 @@ pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> Written
 }
 
 impl WrittenIntercept {
+    pub(super) const fn has_bus(&self) -> bool {
+        self.bus
+    }
+
     /// What `[intercept]` listens on, with line and place: every address.
     pub(super) fn listeners(&self) -> impl Iterator<Item = (&'static str, usize, &String, SocketAddr)> {
         self.listen_ports
@@ -212,10 +222,12 @@ impl WrittenIntercept {
     }
 }
 
+/// `bus_port` is that of a store's bus.
 pub(super) fn check(
     written: &WrittenIntercept,
     node: Option<&WrittenStore>,
     peers: &[WrittenStore],
+    bus_port: impl Fn(&WrittenStore) -> Option<u16>,
     problems: &mut Problems,
 ) -> Option<Intercept> {
     let WrittenIntercept { line, mode, listen_ports: [inbound, outbound], .. } = *written;
@@ -223,14 +235,27 @@ pub(super) fn check(
     let store_port = |store: &WrittenStore| Some(store.store.as_ref()?.value.port());
     let inbound_ports =
         written.inbound_ports.clone().unwrap_or_else(|| node.and_then(store_port).into_iter().collect());
-    let outbound_ports = written.outbound_ports.clone().unwrap_or_else(|| {
-        let ports: BTreeSet<u16> = peers.iter().filter_map(store_port).collect();
+    let of_peers = |port: &dyn Fn(&WrittenStore) -> Option<u16>| -> Vec<u16> {
+        let ports: BTreeSet<u16> = peers.iter().filter_map(port).collect();
         ports.into_iter().collect()
-    });
+    };
+    let outbound_ports = written.outbound_ports.clone().unwrap_or_else(|| of_peers(&store_port));
+    let (mut inbound_bus_ports, mut outbound_bus_ports) = (Vec::new(), Vec::new());
+    if written.bus {
+        inbound_bus_ports.extend(node.and_then(&bus_port));
+        if !outbound_ports.is_empty() {
+            outbound_bus_ports = of_peers(&bus_port);
+        }
+        let clash = |ports: &[u16], bus_ports: &[u16]| ports.iter().any(|port| bus_ports.contains(port));
+        if clash(&inbound_ports, &inbound_bus_ports) || clash(&outbound_ports, &outbound_bus_ports) {
+            wrong("inbound_ports, outbound_ports", "a bus port is among them; bus = true sees to it");
+        }
+    }
     if inbound == outbound {
         wrong("outbound_listen_port", "it is the inbound port, too; give each direction its own");
     }
-    if inbound_ports.iter().chain(&outbound_ports).any(|port| [inbound, outbound].contains(port)) {
+    let caught = [&inbound_ports, &outbound_ports, &inbound_bus_ports, &outbound_bus_ports];
+    if caught.into_iter().flatten().any(|port| [inbound, outbound].contains(port)) {
         wrong("inbound_ports, outbound_ports", "the sidecar's own listener is among them: a loop");
     }
     let store = match (&written.user, &written.cgroup) {
@@ -264,6 +289,8 @@ pub(super) fn check(
         inbound_ports,
         outbound_ports,
         plain_ports: written.plain_ports.clone(),
+        inbound_bus_ports,
+        outbound_bus_ports,
         store,
         exclude: written.exclude.clone(),
         ipv4,

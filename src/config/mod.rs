@@ -79,6 +79,8 @@ pub struct Node {
     /// The name of a known protocol.
     pub protocol: String,
     pub store: StoreAddress,
+    /// Of the own store's bus; always there when a link of the bus is.
+    pub bus_port: Option<u16>,
     pub release: ReleaseSetting,
     pub credentials: Option<Credentials>,
     /// Its port speaks TLS.
@@ -91,6 +93,8 @@ pub struct Peer {
     pub id: PeerName,
     /// The address that the peer's store is known by.
     pub store: StoreAddress,
+    /// As the node's.
+    pub bus_port: Option<u16>,
     pub release: ReleaseSetting,
     pub credentials: Option<Credentials>,
     /// Its port speaks TLS.
@@ -124,6 +128,8 @@ pub struct Link {
     pub peer: Option<PeerName>,
     /// Who dials here speaks TLS.
     pub tls: bool,
+    /// It joins the stores' buses, and not the stores themselves.
+    pub bus: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,11 +210,17 @@ pub enum LogFormat {
 pub struct KnownProtocol<'a> {
     pub name: &'a str,
     pub releases: &'a [Release],
+    /// As [`Protocol::bus_port_offset`] has it.
+    pub bus_port_offset: Option<u16>,
 }
 
 impl<'a> From<&'a dyn Protocol> for KnownProtocol<'a> {
     fn from(protocol: &'a dyn Protocol) -> Self {
-        Self { name: protocol.name(), releases: protocol.releases() }
+        Self {
+            name: protocol.name(),
+            releases: protocol.releases(),
+            bus_port_offset: protocol.bus_port_offset(),
+        }
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) struct Written {
 pub(super) struct WrittenStore {
     pub id: Option<At<PeerName>>,
     pub store: Option<At<StoreAddress>>,
+    pub bus_port: Option<u16>,
     pub release: Option<At<ReleaseSetting>>,
     pub username: Option<At<String>>,
     pub password_file: Option<At<String>>,
@@ -47,6 +48,7 @@ pub(super) struct WrittenLink {
     pub to: Option<At<String>>,
     pub peer: Option<At<String>>,
     pub tls: Option<At<bool>>,
+    pub bus: bool,
 }
 
 /// The whole file; `None` where it is not TOML.
@@ -107,6 +109,9 @@ fn store(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
             str::parse,
             problems,
         ),
+        bus_port: section
+            .number("bus_port", "a port", intercept::PORTS, problems)
+            .and_then(|port| u16::try_from(port).ok()),
         release: section.text("release", RELEASE_EXPECTED, release_setting, problems),
         username: section.text("username", "a user of the store", non_empty, problems),
         password_file: section.text("password_file", "the path of a file", non_empty, problems),
@@ -122,6 +127,7 @@ fn link(mut section: Section<'_>, problems: &mut Problems) -> WrittenLink {
         to: section.required_text("to", "\"store\" or the id of a [[peer]]", any_text, problems),
         peer: section.text("peer", "the id of a [[peer]]", any_text, problems),
         tls: section.flag("tls", problems),
+        bus: section.flag("bus", problems).is_some_and(|bus| bus.value),
     };
     section.finish(problems);
     written

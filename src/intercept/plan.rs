@@ -81,10 +81,14 @@ impl Plan {
         if let (Some(store), false) = (&intercept.store, intercept.outbound_ports.is_empty()) {
             outbound.push(rule("outbound ours", Action::Leave, When::Ours));
             outbound.extend(excluded("outbound"));
-            for family in &families {
-                let when = When::FromStore(*family, store.clone(), intercept.outbound_ports.clone());
-                let hand_over = Action::HandOver(intercept.outbound_listen_port);
-                outbound.push(rule(format!("outbound {family}"), hand_over, when));
+            let hand_over = Action::HandOver(intercept.outbound_listen_port);
+            for (name, ports) in
+                [("outbound", &intercept.outbound_ports), ("outbound bus", &intercept.outbound_bus_ports)]
+            {
+                for family in families.iter().filter(|_| !ports.is_empty()) {
+                    let when = When::FromStore(*family, store.clone(), ports.clone());
+                    outbound.push(rule(format!("{name} {family}"), hand_over, when));
+                }
             }
         }
 
@@ -95,14 +99,18 @@ impl Plan {
             inbound.push(rule("inbound loopback", Action::Leave, When::Loopback));
         }
         inbound.extend(excluded("inbound"));
-        for family in &families {
-            let to_store = When::ToStore(*family, intercept.inbound_ports.clone());
-            let hand_over = Action::HandOver(intercept.inbound_listen_port);
-            inbound.push(rule(format!("inbound {family}"), hand_over, to_store.clone()));
-            // Without a listener the kernel goes on to the next rule of a tproxy, and in the end to the
-            // store; a redirect needs no such rule, its connection is refused for want of a listener.
-            if tproxy && intercept.on_failure == OnFailure::Closed {
-                inbound.push(rule(format!("inbound closed {family}"), Action::Refuse, to_store));
+        let hand_over = Action::HandOver(intercept.inbound_listen_port);
+        for (name, ports) in
+            [("inbound", &intercept.inbound_ports), ("inbound bus", &intercept.inbound_bus_ports)]
+        {
+            for family in families.iter().filter(|_| !ports.is_empty()) {
+                let to_store = When::ToStore(*family, ports.clone());
+                inbound.push(rule(format!("{name} {family}"), hand_over, to_store.clone()));
+                // Without a listener the kernel goes on to the next rule of a tproxy, and in the end to the
+                // store; a redirect needs no such rule, its connection is refused for want of a listener.
+                if tproxy && intercept.on_failure == OnFailure::Closed {
+                    inbound.push(rule(format!("{name} closed {family}"), Action::Refuse, to_store));
+                }
             }
         }
         Some(Self {

@@ -25,7 +25,7 @@ fn plan_that(on_failure: &str, intercept: &str) -> Plan {
         {intercept}
         "#
     );
-    let redis = [KnownProtocol { name: "redis", releases: &[] }];
+    let redis = [KnownProtocol { name: "redis", releases: &[], bus_port_offset: Some(10_000) }];
     let config = Config::parse(Path::new("segue.toml"), &text, &redis).unwrap();
     Plan::of(&config).unwrap()
 }
@@ -105,6 +105,20 @@ table inet segue_n1 {
         removals,
         ["-4 rule del pref 110 fwmark 0x101 lookup 257", "-4 route del local 0.0.0.0/0 dev lo table 257"]
     );
+}
+
+#[test]
+fn a_bus_has_rules_of_its_own() {
+    let plan = plan_that("closed", "mode = \"tproxy\"\nipv6 = false\nstore_user = \"redis\"\nbus = true");
+    let rules = plan.ruleset();
+    let names = |rules: Vec<Rule>| rules.into_iter().map(|rule| rule.name).collect::<Vec<_>>();
+    let inbound = ["loopback", "ipv4", "closed ipv4", "bus ipv4", "bus closed ipv4"]
+        .map(|name| format!("inbound {name}"));
+    assert_eq!(names(plan.inbound), inbound);
+    assert_eq!(names(plan.outbound), ["outbound ours", "outbound ipv4", "outbound bus ipv4"]);
+    let inbound = "tcp dport { 16379 } fib daddr type local counter tproxy ip to :15001";
+    let outbound = "meta skuid \"redis\" tcp dport { 16379, 16380 } counter redirect to :15002";
+    assert!(rules.contains(inbound) && rules.contains(outbound), "{rules}");
 }
 
 #[test]

@@ -142,7 +142,11 @@ enum Origin {
 fn connection(plan: &Plan, config: &Config, rule: &Rule) -> Result<Connection, String> {
     let intercept = config.intercept.as_ref().ok_or("there is no [intercept]")?;
     let inbound = plan.inbound.contains(rule);
-    let ports = if inbound { &intercept.inbound_ports } else { &intercept.outbound_ports };
+    let ports = match &rule.when {
+        When::ToStore(_, ports) | When::FromStore(_, _, ports) => ports,
+        _ if inbound => &intercept.inbound_ports,
+        _ => &intercept.outbound_ports,
+    };
     let port = *ports.first().ok_or("it has no port")?;
     let host = |family: Family| match family {
         Family::Ipv4 => IpAddr::V4(HOST_4),

@@ -103,7 +103,7 @@ async fn serve(
         LinkTarget::Store => Side::Listener,
         LinkTarget::Peer(_) => Side::Dialer,
     };
-    let session = shared.open_session(near);
+    let session = shared.open_session(near, opening.configured.bus);
     let stop = Pump::new(&link, &opening, session, undecided, streams).run().await;
     shared.links().remove(&link.id);
     link.ended.cancel();
@@ -141,7 +141,8 @@ async fn open(
         }
     };
     let link = register(shared, &route, dialer_address, &streams);
-    Some((link, Box::new(Opening::new(shared.clone(), route.configured)), Box::new(streams)))
+    let opening = Opening::new(shared.clone(), route.configured.clone(), route.hides_dialer());
+    Some((link, Box::new(opening), Box::new(streams)))
 }
 
 /// A new link, for all to see.
@@ -158,6 +159,7 @@ fn register(
     let link = Arc::new(link);
     {
         let mut facts = link.facts();
+        facts.bus = configured.bus;
         facts.dialer.name.clone_from(&configured.peer);
         if let LinkTarget::Peer(peer) = &configured.to
             && label == peer

@@ -52,8 +52,10 @@ pub struct Facts {
     pub listener: EndFacts,
     pub verdict: Option<Verdict>,
     pub target: Option<Release>,
-    /// The dialer is a client of the store: no replication link at all.
+    /// The dialer is a client of the store: no replication link at all. It may be another store.
     pub client: bool,
+    /// It joins two buses.
+    pub bus: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -163,6 +165,7 @@ impl Link {
             listen: self.listen.to_string(),
             dialer: end(&facts.dialer, self.dialer_address.to_string()),
             listener: end(&facts.listener, self.listener_address.clone()),
+            bus: facts.bus,
             verdict,
             target: facts.target.as_ref().map(ToString::to_string),
             bytes_from_dialer: self.bytes_from[0].load(Relaxed),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use segue_wire::{Answer, End, Grade, Note, PeerName, Question, Side, StreamKey, Verdict};
+use segue_wire::{Answer, End, Grade, Note, PeerName, Question, Release, Side, StreamKey, Verdict};
 
 use super::{Shared, link::Link, shared::unix_now_s};
 use crate::{
@@ -21,51 +21,102 @@ use crate::{
 /// How long an earlier link of the same replica may take to save its state and end.
 const SUPERSEDE_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// A store's name, and its release if that can be had.
+type FoundStore = (PeerName, Option<Known>);
+
 /// One link's way to the rest of the sidecar.
 pub struct Opening {
     pub shared: Arc<Shared>,
     pub configured: config::Link,
+    /// The listener sees another address than the dialer's.
+    hides_dialer: bool,
     /// Of the stream that was saved last.
     journal: Mutex<Option<(StreamKey, Journal)>>,
 }
 
 impl Opening {
-    pub fn new(shared: Arc<Shared>, configured: config::Link) -> Self {
-        Self { shared, configured, journal: Mutex::default() }
+    pub fn new(shared: Arc<Shared>, configured: config::Link, hides_dialer: bool) -> Self {
+        Self { shared, configured, hides_dialer, journal: Mutex::default() }
     }
 
     pub async fn answer(&self, link: &Link, question: Question) -> Answer {
         match question {
             Question::Ends { listening_port, address } => self.ends(link, listening_port, address).await,
+            Question::Bus { listening_port, address } => self.bus(link, listening_port, address).await,
+            Question::Client => self.client(link).await,
             Question::Stream(stream) => self.stream(link, &stream),
         }
     }
 
     async fn ends(&self, link: &Link, listening_port: Option<u16>, address: Option<String>) -> Answer {
+        let [dialer, listener] = self.stores(link, listening_port, address).await;
+        self.shared.supersede(link, &dialer.0, &listener.0, SUPERSEDE_TIME_MAX).await;
+        let refuse_early = self.shared.refusals.early(&dialer.0, Instant::now());
+        let end = |store: &FoundStore| End { name: store.0.clone(), release: release(store) };
+        let answer = Answer::Ends { dialer: end(&dialer), listener: end(&listener), refuse_early };
+        remember(link, [dialer, listener]);
+        answer
+    }
+
+    /// A store that does not answer just now is what it was: without their bus its peers would give it up.
+    async fn bus(&self, link: &Link, listening_port: Option<u16>, address: Option<String>) -> Answer {
+        let stores = self.stores(link, listening_port, address).await;
+        let stores = stores.map(|(name, known)| {
+            let known = known.or_else(|| self.shared.peers.last_known(&name));
+            (name, known)
+        });
+        let hidden = self.hides_dialer.then(|| link.dialer_address().ip().to_canonical().to_string());
+        let [dialer, listener] = &stores;
+        let answer = Answer::Stores { dialer: release(dialer), listener: release(listener), hidden };
+        remember(link, stores);
+        answer
+    }
+
+    /// A store that migrates keys answers nobody until it has done so: it is not asked for its release.
+    async fn client(&self, link: &Link) -> Answer {
+        link.facts().client = true;
         let peers = &self.shared.peers;
         let own = peers.own_name().clone();
+        let from = link.dialer_address().ip();
         let (dialer, listener) = match &self.configured.to {
+            LinkTarget::Peer(peer) => (Some(own), (peer.clone(), peers.release(peer).await)),
+            LinkTarget::Store => {
+                if self.configured.peer.is_none() && !self.shared.has_peer_at(from).await {
+                    return Answer::NoStore;
+                }
+                let named = self.configured.peer.clone().or_else(|| peers.by_address(from, None));
+                (named, (own, peers.own_release().await))
+            }
+        };
+        let name = dialer.unwrap_or_else(|| from.to_canonical().to_string().into());
+        let known = peers.last_known(&name);
+        let stores = [(name, known), listener];
+        let [dialer, listener] = &stores;
+        let answer = Answer::Stores { dialer: release(dialer), listener: release(listener), hidden: None };
+        remember(link, stores);
+        answer
+    }
+
+    /// The dialer and the listener.
+    async fn stores(
+        &self,
+        link: &Link,
+        listening_port: Option<u16>,
+        address: Option<String>,
+    ) -> [FoundStore; 2] {
+        let peers = &self.shared.peers;
+        let own = peers.own_name().clone();
+        match &self.configured.to {
             LinkTarget::Store => {
                 let far = self.far_dialer(link, listening_port, address);
                 let (far, own_known) = tokio::join!(far, peers.own_release());
-                (far, (own, own_known))
+                [far, (own, own_known)]
             }
             LinkTarget::Peer(peer) => {
                 let (own_known, known) = tokio::join!(peers.own_release(), peers.release(peer));
-                ((own, own_known), (peer.clone(), known))
+                [(own, own_known), (peer.clone(), known)]
             }
-        };
-        self.shared.supersede(link, &dialer.0, &listener.0, SUPERSEDE_TIME_MAX).await;
-        let refuse_early = self.shared.refusals.early(&dialer.0, Instant::now());
-        let end = |(name, known): &(PeerName, Option<Known>)| End {
-            name: name.clone(),
-            release: known.as_ref().map(|known| known.release.clone()),
-        };
-        let answer = Answer::Ends { dialer: end(&dialer), listener: end(&listener), refuse_early };
-        let mut facts = link.facts();
-        (facts.dialer.name, facts.dialer.known) = (Some(dialer.0), dialer.1);
-        (facts.listener.name, facts.listener.known) = (Some(listener.0), listener.1);
-        answer
+        }
     }
 
     /// The replica that dialled: by configuration, by what it announces, by where it comes from.
@@ -74,7 +125,7 @@ impl Opening {
         link: &Link,
         listening_port: Option<u16>,
         address: Option<String>,
-    ) -> (PeerName, Option<Known>) {
+    ) -> FoundStore {
         let peers = &self.shared.peers;
         let from = link.dialer_address().ip().to_canonical();
         let ip = address.and_then(|address| address.parse().ok()).unwrap_or(from);
@@ -151,7 +202,7 @@ impl Opening {
     pub fn spliced(&self, link: &Link) {
         link.snapshot_under_way.store(false, Relaxed);
         let mut facts = link.facts();
-        facts.client = facts.verdict.is_none();
+        facts.client |= facts.verdict.is_none();
     }
 
     pub fn note(&self, link: &Link, note: Note) {
@@ -176,8 +227,9 @@ impl Opening {
                         "link decided"
                     );
                 }
-                link.snapshot_under_way.store(verdict == Verdict::Rewrite, Relaxed);
+                let awaits_snapshot = verdict == Verdict::Rewrite && !self.configured.bus;
                 let mut facts = link.facts();
+                link.snapshot_under_way.store(awaits_snapshot && !facts.client, Relaxed);
                 if !matches!(verdict, Verdict::Refuse(_)) {
                     facts.verdict = Some(verdict);
                 }
@@ -208,4 +260,14 @@ impl Opening {
             Note::OwnOffsets => link.own_offsets.store(true, Relaxed),
         }
     }
+}
+
+fn release((_, known): &FoundStore) -> Option<Release> {
+    known.as_ref().map(|known| known.release.clone())
+}
+
+fn remember(link: &Link, [dialer, listener]: [FoundStore; 2]) {
+    let mut facts = link.facts();
+    (facts.dialer.name, facts.dialer.known) = (Some(dialer.0), dialer.1);
+    (facts.listener.name, facts.listener.known) = (Some(listener.0), listener.1);
 }

@@ -179,13 +179,13 @@ impl Changes {
             |link: &&config::Link| !after.links.contains(link) || target(before, link) != target(after, link);
         let stays = |peer: &config::Peer| {
             after.peer(&peer.id).is_some_and(|after| {
-                (&after.store, &after.release, after.tls) == (&peer.store, &peer.release, peer.tls)
+                config::Peer { credentials: peer.credentials.clone(), ..after.clone() } == *peer
             })
         };
         let mut nodes: Vec<PeerName> =
             before.peers.iter().filter(|peer| !stays(peer)).map(|peer| peer.id.clone()).collect();
-        let own = |node: &config::Node| (node.store.clone(), node.release.clone(), node.tls);
-        if own(&before.node) != own(&after.node) {
+        let node = |config: &Config| config::Node { credentials: None, ..config.node.clone() };
+        if node(before) != node(after) {
             nodes.push(before.node.id.clone());
         }
         Self {
@@ -203,11 +203,11 @@ impl Changes {
     }
 }
 
-/// The store that the link leads to.
-fn target<'a>(config: &'a Config, link: &config::Link) -> Option<&'a config::StoreAddress> {
+/// The store that the link leads to, and its bus.
+fn target<'a>(config: &'a Config, link: &config::Link) -> Option<(&'a config::StoreAddress, Option<u16>)> {
     match &link.to {
-        LinkTarget::Store => Some(&config.node.store),
-        LinkTarget::Peer(peer) => Some(&config.peer(peer)?.store),
+        LinkTarget::Store => Some((&config.node.store, config.node.bus_port)),
+        LinkTarget::Peer(peer) => config.peer(peer).map(|peer| (&peer.store, peer.bus_port)),
     }
 }
 

@@ -131,12 +131,14 @@ impl Accepts {
         let mark = intercept.map(|intercept| intercept.mark);
         match self {
             Self::Configured(link) => {
-                let (target, label) = match &link.to {
-                    LinkTarget::Store => (shared.peers.own_store(), shared.peers.own_name().clone()),
-                    LinkTarget::Peer(peer) => {
-                        (shared.peers.store_of(peer).ok_or(NoRoute::PeerGone)?, peer.clone())
-                    }
+                let peers = &shared.peers;
+                let (target, label) = match (&link.to, link.bus) {
+                    (LinkTarget::Store, false) => (Some(peers.own_store()), peers.own_name()),
+                    (LinkTarget::Store, true) => (Some(peers.own_bus()), peers.own_name()),
+                    (LinkTarget::Peer(peer), false) => (peers.store_of(peer), peer),
+                    (LinkTarget::Peer(peer), true) => (peers.bus_of(peer), peer),
                 };
+                let (target, label) = (target.ok_or(NoRoute::PeerGone)?, label.clone());
                 Ok(Route {
                     configured: link.clone(),
                     dialer_tls: link.tls,
@@ -154,11 +156,16 @@ impl Accepts {
                 if let Some(link) = config.links.iter().find(|link| link.listen == to) {
                     return Err(NoRoute::SelfLoop(link.listen));
                 }
+                let bus_ports = match way {
+                    Way::Inbound => &intercept.inbound_bus_ports,
+                    Way::Outbound => &intercept.outbound_bus_ports,
+                };
+                let bus = bus_ports.contains(&to.port());
                 let (link_to, label) = match way {
                     Way::Inbound => (LinkTarget::Store, shared.peers.own_name().clone()),
-                    Way::Outbound => match shared.peer_at(to).await {
+                    Way::Outbound => match shared.peer_at(to, bus).await {
                         Some(peer) => (LinkTarget::Peer(peer.clone()), peer),
-                        None => (LinkTarget::Peer(to.to_string().into()), UNNAMED.into()),
+                        None => (LinkTarget::Peer(shared.unnamed_store(to, bus)), UNNAMED.into()),
                     },
                 };
                 let dial_as = if transparent {
@@ -169,7 +176,7 @@ impl Accepts {
                 };
                 // The connection is the store's own: both ends speak what its port does.
                 let tls = shared.peers.speaks_tls(&label, to.port());
-                let configured = config::Link { listen: *listen, to: link_to, peer: None, tls };
+                let configured = config::Link { listen: *listen, to: link_to, peer: None, tls, bus };
                 let target = StoreAddress::from(to);
                 let known = shared.peers.store_of(&label);
                 let host = known.as_ref().unwrap_or(&target).host().to_owned();
@@ -183,13 +190,18 @@ impl Accepts {
         match self {
             Self::Configured(link) => link.clone(),
             Self::Intercepted { listen, .. } => {
-                config::Link { listen: *listen, to: LinkTarget::Store, peer: None, tls: false }
+                config::Link { listen: *listen, to: LinkTarget::Store, peer: None, tls: false, bus: false }
             }
         }
     }
 }
 
 impl Route {
+    /// Does the store see another address than the dialer's?
+    pub const fn hides_dialer(&self) -> bool {
+        matches!(self.configured.to, LinkTarget::Store) && matches!(self.dial_as, DialAs::Ourselves { .. })
+    }
+
     /// # Errors
     /// The system's own, or `TimedOut`.
     pub async fn dial(&self, limit: Duration) -> io::Result<TcpStream> {
@@ -217,25 +229,52 @@ fn destination(dialer: &TcpStream, transparent: bool, listen_port: u16) -> Resul
 }
 
 impl Shared {
-    /// The peer whose store is known by this address.
-    async fn peer_at(&self, address: SocketAddr) -> Option<PeerName> {
-        if let Some(peer) = self.peers.by_address(address.ip(), Some(address.port())) {
-            return Some(peer);
-        }
+    /// The peer whose store, or its bus, is known by this address.
+    async fn peer_at(&self, address: SocketAddr, bus: bool) -> Option<PeerName> {
+        let address_of =
+            |name: &PeerName| if bus { self.peers.bus_of(name) } else { self.peers.store_of(name) };
         for name in self.peers.names() {
-            let Some(store) = self.peers.store_of(&name) else { continue };
-            if store.port() != address.port() || store.socket_addr().is_some() {
-                continue;
-            }
-            let looked_up =
-                tokio::time::timeout(LOOKUP_TIME_MAX, lookup_host((store.host(), store.port()))).await;
-            if let Ok(Ok(mut found)) = looked_up
-                && found.any(|found| found.ip() == address.ip())
+            if let Some(store) = address_of(&name)
+                && store.port() == address.port()
+                && is_at(&store, address.ip()).await
             {
                 return Some(name);
             }
         }
         None
+    }
+
+    /// Is the store of any peer at this address?
+    pub(super) async fn has_peer_at(&self, ip: IpAddr) -> bool {
+        if self.peers.any_at(ip) {
+            return true;
+        }
+        for name in self.peers.names() {
+            if let Some(store) = self.peers.store_of(&name)
+                && is_at(&store, ip).await
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// What a store is called that no one named: its own address, also where its bus was dialled.
+    fn unnamed_store(&self, dialled: SocketAddr, bus: bool) -> PeerName {
+        let offset = self.protocol.bus_port_offset().filter(|_| bus).unwrap_or(0);
+        SocketAddr::new(dialled.ip(), dialled.port().saturating_sub(offset)).to_string().into()
+    }
+}
+
+async fn is_at(store: &StoreAddress, ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    if let Some(address) = store.socket_addr() {
+        return address.ip().to_canonical() == ip;
+    }
+    let looked_up = tokio::time::timeout(LOOKUP_TIME_MAX, lookup_host((store.host(), store.port()))).await;
+    match looked_up {
+        Ok(Ok(mut found)) => found.any(|found| found.ip().to_canonical() == ip),
+        _ => false,
     }
 }
 
@@ -267,6 +306,8 @@ mod tests {
             inbound_ports: vec![6379],
             outbound_ports: vec![6379],
             plain_ports: Vec::new(),
+            inbound_bus_ports: Vec::new(),
+            outbound_bus_ports: Vec::new(),
             store: None,
             exclude: Vec::new(),
             ipv4: true,

@@ -121,14 +121,16 @@ impl Shared {
         self.raise_files_limit();
     }
 
-    pub(super) fn open_session(&self, near: Side) -> Box<dyn Session> {
+    pub(super) fn open_session(&self, near: Side, bus: bool) -> Box<dyn Session> {
         let settings = self.translation.settings();
         let mut nonce = [0; 20];
         if let Err(error) = getrandom::fill(&mut nonce) {
             tracing::error!(%error, "the system gives no random bytes");
         }
         let hints = Hints { near, mode: settings.mode, on_loss: settings.loss, nonce };
-        self.protocol.open(hints, self.config().limits.session)
+        let limits = self.config().limits.session;
+        let on_bus = if bus { self.protocol.open_bus(hints.clone(), limits) } else { None };
+        on_bus.unwrap_or_else(|| self.protocol.open(hints, limits))
     }
 
     pub(super) fn stopped(&self, link: &Link, configured: &config::Link, stop: Stop) {
@@ -300,6 +302,7 @@ impl Shared {
             .filter(|other| {
                 let facts = other.facts();
                 facts.verdict == Some(Verdict::Rewrite)
+                    && !(facts.bus || facts.client)
                     && facts.dialer.name.as_ref() == Some(dialer)
                     && facts.listener.name.as_ref() == Some(listener)
             })

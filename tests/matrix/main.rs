@@ -4,6 +4,7 @@
 //! a failure. Run one test alone with `cargo test --test matrix <name>`.
 
 mod aof;
+mod bus;
 mod chains;
 mod cluster;
 mod convert;
@@ -15,6 +16,7 @@ mod handover;
 mod large;
 mod links;
 mod losses;
+mod migrate;
 mod pairs;
 mod reload;
 mod restart;

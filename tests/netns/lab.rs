@@ -39,13 +39,19 @@ pub fn network(hosts: u8) -> Result<Option<Network>> {
 
 /// A store that listens on every address of its host.
 pub fn store(host: &Host, release: &str) -> Result<Server> {
-    store_as(host, release, Some(STORE_USER))
+    store_with(host, release, Some(STORE_USER), &[])
 }
 
 /// As [`store`], with another user; without one that of this process.
 pub fn store_as(host: &Host, release: &str, user: Option<u32>) -> Result<Server> {
+    store_with(host, release, user, &[])
+}
+
+/// As [`store_as`], with more words for its command line.
+pub fn store_with(host: &Host, release: &str, user: Option<u32>, arguments: &[&str]) -> Result<Server> {
     let store = Store::want(release)?;
     let mut options = Options::new().arguments(&["--bind", "0.0.0.0", "::", "--protected-mode", "no"]);
+    options = options.arguments(arguments);
     options.port = Some(STORE_PORT);
     options.user = user;
     host.enter(|| Server::start(&store, options))

@@ -3,11 +3,13 @@
 //! Needs root, `ip` and `nft`. Without them nothing is tested, and the tests say so; where `CI=true` that is
 //! a failure. Run one test alone with `cargo test --test netns <name>`.
 
+mod cluster;
 mod etcd;
 mod failure;
 mod lab;
 mod links;
 mod own;
 mod rules;
+mod sentinel;
 mod takeover;
 mod tls;

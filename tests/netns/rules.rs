@@ -16,7 +16,7 @@ store = "10.77.0.9:6379"
 id = "n4"
 store = "[fd77::9]:6379"
 "#;
-const EXCLUDE: &str = r#"exclude = ["10.77.0.0/30", "192.0.2.0/24", "fd77:1::/32"]"#;
+const INTERCEPT: &str = "exclude = [\"10.77.0.0/30\", \"192.0.2.0/24\", \"fd77:1::/32\"]\nbus = true";
 
 #[test]
 fn rules_are_installed_proved_and_removed_each_twice() -> Result<()> {
@@ -27,13 +27,13 @@ fn rules_are_installed_proved_and_removed_each_twice() -> Result<()> {
             n1.output(Command::new("ip").args([flag, "route", "add", "default", "via", &gateway]))?;
         }
         let before = lab::traces(n1)?;
-        let config = lab::config(mode, "closed", &format!("{}:6379", n2.ipv4()), EXCLUDE) + MORE_PEERS;
+        let config = lab::config(mode, "closed", &format!("{}:6379", n2.ipv4()), INTERCEPT) + MORE_PEERS;
         let mut sidecar = lab::sidecar(n1, &config)?;
         let installed = lab::traces(n1)?;
         ensure!(installed.contains("table inet segue_n1 {"), "{installed}");
         lab::segue(n1, &sidecar, "install")?;
 
-        let closing = if mode == "tproxy" { 2 } else { 0 };
+        let closing = if mode == "tproxy" { 4 } else { 0 };
         all_proved(n1, &sidecar, closing)?;
         sidecar.kill9()?;
         // Now those that close it are needed.
@@ -53,9 +53,12 @@ fn all_proved(host: &Host, sidecar: &Sidecar, stand_by: usize) -> Result<()> {
     let (proved, said) = lab::verify(host, sidecar)?;
     let count = |what: &str| said.lines().filter(|line| line.starts_with(what)).count();
     ensure!(proved && count("NOT") == 0 && count("stands by") == stand_by, "{said}");
-    for rule in ["inbound ipv4", "inbound ipv6", "outbound ipv4", "outbound ipv6", "outbound ours"] {
-        ensure!(said.contains(&format!("proved      {rule}\n")), "{rule}:\n{said}");
+    for way in ["inbound", "inbound bus", "outbound", "outbound bus"] {
+        for rule in ["ipv4", "ipv6"].map(|family| format!("{way} {family}")) {
+            ensure!(said.contains(&format!("proved      {rule}\n")), "{rule}:\n{said}");
+        }
     }
+    ensure!(said.contains("proved      outbound ours\n"), "{said}");
     // Each range in both directions.
     ensure!(said.matches("exclude").count() == 6, "{said}");
     Ok(())
@@ -67,7 +70,8 @@ fn a_missing_rule_is_named(host: &Host, sidecar: &Sidecar) -> Result<()> {
     host.output(Command::new("nft").args(shadow))?;
     let (proved, said) = lab::verify(host, sidecar)?;
     let failed: Vec<_> = said.lines().filter(|line| line.starts_with("NOT PROVED")).collect();
-    let expected = "NOT PROVED  outbound ipv6: a connection to [fd77::9]:6379 did not reach it";
-    ensure!(!proved && failed == [expected], "{said}");
+    let expected = [("outbound ipv6", 6379), ("outbound bus ipv6", 16379)]
+        .map(|(rule, port)| format!("NOT PROVED  {rule}: a connection to [fd77::9]:{port} did not reach it"));
+    ensure!(!proved && failed == expected, "{said}");
     Ok(())
 }

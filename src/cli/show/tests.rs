@@ -82,6 +82,7 @@ fn links_and_refusals() {
             release: known("redis-8.0", Learned::Probe),
             tls: None,
         },
+        bus: false,
         verdict: "rewrite".to_owned(),
         target: Some("redis-6.0".to_owned()),
         bytes_from_dialer: 1_234,
@@ -96,6 +97,7 @@ fn links_and_refusals() {
     let new = LinkStatus {
         id: 12,
         dialer: EndStatus { peer: None, address: "10.0.0.9:51000".to_owned(), release: None, tls: None },
+        bus: false,
         verdict: "handshake".to_owned(),
         target: None,
         bytes_from_dialer: 0,

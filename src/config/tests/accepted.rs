@@ -9,6 +9,7 @@ fn the_example_means_what_it_says() {
             id: "n1".into(),
             protocol: "redis".to_owned(),
             store: store("127.0.0.1:6401"),
+            bus_port: Some(16401),
             release: ReleaseSetting::Auto,
             credentials: None,
             tls: false,
@@ -16,6 +17,7 @@ fn the_example_means_what_it_says() {
         peers: vec![Peer {
             id: "n2".into(),
             store: store("127.0.0.1:6402"),
+            bus_port: Some(16402),
             release: ReleaseSetting::Auto,
             credentials: None,
             tls: false,
@@ -26,12 +28,14 @@ fn the_example_means_what_it_says() {
                 to: LinkTarget::Store,
                 peer: Some("n2".into()),
                 tls: false,
+                bus: false,
             },
             Link {
                 listen: "127.0.0.1:7412".parse().unwrap(),
                 to: LinkTarget::Peer("n2".into()),
                 peer: None,
                 tls: false,
+                bus: false,
             },
         ],
         intercept: None,
@@ -67,7 +71,11 @@ fn every_other_key_is_read() {
     let file = folder.path().join("segue.toml");
     std::fs::write(&file, text).unwrap();
     let releases = ["redis-6.0".parse().unwrap()];
-    let config = Config::load(&file, &[KnownProtocol { name: "redis", releases: &releases }]).unwrap();
+    let config = Config::load(
+        &file,
+        &[KnownProtocol { name: "redis", releases: &releases, bus_port_offset: Some(10_000) }],
+    )
+    .unwrap();
 
     assert_eq!(config.node.release, ReleaseSetting::Fixed("redis-8.0".parse().unwrap()));
     let credentials = config.node.credentials.clone().unwrap();
@@ -104,7 +112,7 @@ fn relative_paths_start_at_the_file() {
     let config = Config::parse(
         Path::new("/etc/segue/n1.toml"),
         &(EXAMPLE.to_owned() + "[state]\ndir = \"state\"\n"),
-        &[KnownProtocol { name: "redis", releases: &[] }],
+        &[KnownProtocol { name: "redis", releases: &[], bus_port_offset: Some(10_000) }],
     );
     assert_eq!(config.unwrap().state.dir, Path::new("/etc/segue/state"));
 }
@@ -114,7 +122,7 @@ fn relative_paths_start_at_the_file() {
 fn the_shipped_example_loads() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/segue.toml");
     let releases = ["redis-6.0".parse().unwrap()];
-    let redis = [KnownProtocol { name: "redis", releases: &releases }];
+    let redis = [KnownProtocol { name: "redis", releases: &releases, bus_port_offset: Some(10_000) }];
     let plain = Config::load(&shipped, &redis).unwrap();
     let example = parse(EXAMPLE).unwrap();
     assert_eq!((&plain.node, &plain.peers, &plain.links), (&example.node, &example.peers, &example.links));

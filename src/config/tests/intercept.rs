@@ -19,6 +19,8 @@ fn the_example_is_complete_and_needs_no_link() {
         inbound_ports: vec![6379],
         outbound_ports: vec![6379],
         plain_ports: Vec::new(),
+        inbound_bus_ports: Vec::new(),
+        outbound_bus_ports: Vec::new(),
         store: Some(StoreProcess::User("redis".to_owned())),
         exclude: Vec::new(),
         ipv4: true,
@@ -40,6 +42,20 @@ fn commented_keys_have_their_defaults() {
 }
 
 #[test]
+fn the_bus_is_intercepted_on_its_own_ports() {
+    let text = with("#bus = false", "bus = true").replace("10.0.0.2:6379\"", "10.0.0.2:6379\"\nbus_port = 7");
+    let ports = |text: &str| {
+        let intercept = parse(text).unwrap().intercept.unwrap();
+        (intercept.inbound_bus_ports, intercept.outbound_bus_ports)
+    };
+    assert_eq!(ports(&text), (vec![16379], vec![7]));
+    assert_eq!(
+        ports(&text.replace("#outbound_ports = [6379]", "outbound_ports = []")),
+        (vec![16379], vec![])
+    );
+}
+
+#[test]
 fn what_can_not_work_is_refused() {
     let refused = |text: &str, message: &str| {
         let error = parse(text).expect_err("the config was accepted").to_string();
@@ -54,6 +70,9 @@ fn what_can_not_work_is_refused() {
     );
     refused(&with("#inbound_listen_port = 15001", "inbound_listen_port = 6379"), "a loop");
     refused(&with("#inbound_listen_port = 15001", "inbound_listen_port = 9901"), "already used by");
+    let with_bus = |from: &str, to: &str| with(from, to).replace("#bus = false", "bus = true");
+    refused(&with_bus("#inbound_ports = [6379]", "inbound_ports = [6379, 16379]"), "bus = true sees to it");
+    refused(&with_bus("#inbound_listen_port = 15001", "inbound_listen_port = 16379"), "a loop");
     refused(
         &with("#inbound_ports = [6379]", "inbound_ports = [0]"),
         "expected an array of ports from 1 to 65535",

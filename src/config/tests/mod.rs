@@ -41,7 +41,7 @@ listen = "127.0.0.1:9464"
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
     let releases = ["redis-6.0", "redis-8.0.6", "valkey-9.1"].map(|name| name.parse().unwrap());
-    let redis = KnownProtocol { name: "redis", releases: &releases };
+    let redis = KnownProtocol { name: "redis", releases: &releases, bus_port_offset: Some(10_000) };
     Config::parse(Path::new("segue.toml"), text, &[redis])
 }
 

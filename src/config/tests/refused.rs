@@ -25,7 +25,7 @@ fn unknown_keys_and_tables() {
     assert_refused(
         &changed("id = \"n2\"", "id = \"n2\"\nxyz = \"hunter2\""),
         &[
-            "segue.toml:9: [[peer]] xyz: unknown key; expected one of id, store, release, username, password_file, tls",
+            "segue.toml:9: [[peer]] xyz: unknown key; expected one of id, store, bus_port, release, username, password_file, tls",
         ],
     );
     assert_refused(
@@ -35,6 +35,25 @@ fn unknown_keys_and_tables() {
            metrics, state, limits, log",
         ],
     );
+}
+
+#[test]
+fn a_bus_without_a_port() {
+    let bus = changed("to = \"store\"", "to = \"store\"\nbus = true");
+    assert_refused(
+        &bus.replace("127.0.0.1:6402", "127.0.0.1:60402"),
+        &[
+            "segue.toml:9: [[peer]] store = \"127.0.0.1:60402\": no port is 10000 above it, for the bus; expected \
+           bus_port, too",
+        ],
+    );
+    assert_refused(
+        &bus.replace("bus = true", "bus = 1"),
+        &["segue.toml:15: [[link]] bus = 1: expected true or false; found a whole number"],
+    );
+    let config = parse(&bus.replace("127.0.0.1:6402\"", "127.0.0.1:60402\"\nbus_port = 7")).unwrap();
+    assert_eq!((config.links[0].bus, config.links[1].bus), (true, false));
+    assert_eq!((config.node.bus_port, config.peers[0].bus_port), (Some(16401), Some(7)));
 }
 
 #[test]
@@ -288,11 +307,17 @@ fn all_links_may_hold_what_one_may() {
 #[test]
 fn a_protocol_without_releases_takes_none() {
     let text = changed("\"redis\"", "\"passthrough\"").replace("mode = \"auto\"", "mode = \"redis-6.0\"");
-    let passthrough = KnownProtocol { name: "passthrough", releases: &[] };
+    let passthrough = KnownProtocol { name: "passthrough", releases: &[], bus_port_offset: None };
     let error = Config::parse(Path::new("segue.toml"), &text, &[passthrough]).unwrap_err().to_string();
     let expected =
         "mode = \"redis-6.0\": protocol \"passthrough\" knows no releases; expected no release here";
     assert!(error.contains(expected), "{error}");
+    let text = changed("\"redis\"", "\"passthrough\"").replace("to = \"n2\"", "to = \"n2\"\nbus = true");
+    let error = Config::parse(Path::new("segue.toml"), &text, &[passthrough]).unwrap_err().to_string();
+    assert!(
+        error.contains("stores of protocol \"passthrough\" have no bus; expected bus = false"),
+        "{error}"
+    );
 }
 
 #[test]

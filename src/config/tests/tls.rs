@@ -22,7 +22,11 @@ fn folder() -> TempDir {
 }
 
 fn parse_in(folder: &TempDir, text: &str) -> Result<Config, ConfigError> {
-    let redis = KnownProtocol { name: "redis", releases: &["redis-6.0".parse().unwrap()] };
+    let redis = KnownProtocol {
+        name: "redis",
+        releases: &["redis-6.0".parse().unwrap()],
+        bus_port_offset: Some(10_000),
+    };
     Config::parse(&folder.path().join("segue.toml"), text, &[redis])
 }
 

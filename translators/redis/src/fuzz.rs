@@ -1,4 +1,4 @@
-//! The entry of the fuzz target `session`.
+//! The entries of the fuzz targets `session` and `bus`.
 
 use bytes::{Bytes, BytesMut};
 use segue_wire::{
@@ -12,7 +12,7 @@ const LIMITS: Limits = Limits { held_bytes_max: 4096, handshake_bytes_max: 512, 
 /// A replica's handshake and its master's answers, up to the point where the stream flows; the data then
 /// comes as (side and length, bytes) pieces. The first byte picks what precedes.
 pub fn fuzz(data: &[u8]) {
-    let Some((&setting, mut rest)) = data.split_first() else { return };
+    let Some((&setting, rest)) = data.split_first() else { return };
     let on_loss = if setting & 1 == 0 { LossPolicy::Degrade } else { LossPolicy::Refuse };
     let mut session = Redis.open(
         Hints {
@@ -31,15 +31,31 @@ pub fn fuzz(data: &[u8]) {
             }
         }
     }
+    feed_pieces(&mut *session, &mut input, rest);
+    session.finish(&mut Effects::new());
+}
+
+/// A ping with a header of zeros, and the data behind it, in pieces as for [`fuzz`].
+pub fn fuzz_bus(data: &[u8]) {
+    let hints = Hints { near: Side::Listener, mode: Mode::Auto, on_loss: LossPolicy::Refuse, nonce: [7; 20] };
+    let Some(mut session) = Redis.open_bus(hints, LIMITS) else { return };
+    let mut input = [BytesMut::new(), BytesMut::new()];
+    let mut ping = b"RCmb\0\0\x08\xd0\0\x01".to_vec();
+    ping.resize(2256, 0);
+    if feed(&mut *session, &mut input, Side::Dialer, &ping) {
+        feed_pieces(&mut *session, &mut input, data);
+    }
+}
+
+fn feed_pieces(session: &mut dyn segue_wire::Session, input: &mut [BytesMut; 2], mut rest: &[u8]) {
     while let Some((&head, tail)) = rest.split_first() {
         let side = if head & 1 == 0 { Side::Dialer } else { Side::Listener };
         let (piece, after) = tail.split_at(tail.len().min(usize::from(head >> 1)));
         rest = after;
-        if !feed(&mut *session, &mut input, side, piece) {
+        if !feed(session, input, side, piece) {
             break;
         }
     }
-    session.finish(&mut Effects::new());
 }
 
 const PRELUDE: &[(Side, &[u8])] = &[
@@ -90,6 +106,14 @@ fn answer(question: &Question) -> Answer {
     match question {
         Question::Ends { .. } => {
             Answer::Ends { dialer: end("a", 5, 0), listener: end("b", 8, 0), refuse_early: None }
+        }
+        Question::Bus { .. } => Answer::Stores {
+            dialer: end("a", 8, 0).release,
+            listener: Some(Release::new("valkey", 9, 1, None)),
+            hidden: Some("10.0.0.1".to_owned()),
+        },
+        Question::Client => {
+            Answer::Stores { dialer: end("a", 8, 0).release, listener: end("b", 5, 0).release, hidden: None }
         }
         Question::Stream(_) => Answer::Stream { dialer: Some(state()), listener: None },
     }

@@ -16,11 +16,13 @@
 //! | `offsets` | replica offsets and master offsets |
 //! | `saved` | what is kept of a stream between two links |
 //! | `resp` | commands on the wire |
+//! | `bus` | one connection of the cluster bus |
 //!
 //! Formats: the Redis serialization protocol, `replication.c` and `rdb.c` of the releases from Redis 5.0 on, and
 //! what their servers were seen to send.
 
 pub mod aof;
+mod bus;
 mod changes;
 mod fuzz;
 mod handshake;
@@ -35,7 +37,7 @@ mod snapshot;
 mod stream;
 
 #[doc(hidden)]
-pub use fuzz::fuzz;
+pub use fuzz::{fuzz, fuzz_bus};
 use segue_wire::{Change, Hints, Limits, Protocol, Release, Session, Verdict};
 
 /// The protocol `redis`.
@@ -65,5 +67,13 @@ impl Protocol for Redis {
 
     fn open(&self, hints: Hints, limits: Limits) -> Box<dyn Session> {
         Box::new(session::RedisSession::new(hints, limits))
+    }
+
+    fn bus_port_offset(&self) -> Option<u16> {
+        Some(10_000)
+    }
+
+    fn open_bus(&self, hints: Hints, limits: Limits) -> Option<Box<dyn Session>> {
+        Some(Box::new(bus::BusSession::new(hints, limits)))
     }
 }

@@ -48,6 +48,10 @@ pub enum Note {
 pub enum Question {
     /// Who stands at the two ends? What the dialer announced about itself may tell.
     Ends { listening_port: Option<u16>, address: Option<String> },
+    /// Which stores does this link of the bus join? Likewise.
+    Bus { listening_port: Option<u16>, address: Option<String> },
+    /// The dialer speaks as a client of the listener: is it a store, and which ones are they?
+    Client,
     /// What was saved about this stream, for the store at each end?
     Stream(String),
 }
@@ -61,6 +65,15 @@ pub enum Answer {
         listener: End,
         refuse_early: Option<Refusal>,
     },
+    /// A release is `None` where it can't be had; that of a dialer which is a client may have been another
+    /// one before. `hidden`: the dialer's address, where the listener sees another one.
+    Stores {
+        dialer: Option<Release>,
+        listener: Option<Release>,
+        hidden: Option<String>,
+    },
+    /// The dialer is no store.
+    NoStore,
     Stream {
         dialer: Option<Bytes>,
         listener: Option<Bytes>,

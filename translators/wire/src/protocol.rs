@@ -24,6 +24,17 @@ pub trait Protocol: Send + Sync {
 
     /// Opens a session for one connection.
     fn open(&self, hints: Hints, limits: Limits) -> Box<dyn Session>;
+
+    /// How far a store's bus port is above its own, unless it is told another one; `None` where stores of
+    /// this protocol have no bus.
+    fn bus_port_offset(&self) -> Option<u16> {
+        None
+    }
+
+    /// Opens a session for one connection of the bus, if there is one.
+    fn open_bus(&self, _hints: Hints, _limits: Limits) -> Option<Box<dyn Session>> {
+        None
+    }
 }
 
 /// One connection, both directions: acknowledgements and handshakes couple them.

@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(label("redict-7.3", "redis-7.4"), "same");
         assert_eq!(label("redis-8.0", "redis-7.4"), "rewrite", "vector sets");
         assert_eq!(label("redis-8.2", "redis-8.0.6"), "rewrite", "XDELEX");
-        assert_eq!(label("valkey-8.0", "redis-7.2"), "same");
+        assert_eq!(label("valkey-8.0", "redis-7.2"), "rewrite", "CLUSTER SETSLOT");
     }
 
     #[test]

@@ -138,7 +138,8 @@ pub const COMMANDS: &[(&str, Since)] = &[
     ("XSETID", FIRST),
     ("XTRIM", FIRST),
     // clusters: slots that move
-    ("CLUSTER", valkey(9, 0)),
+    // A master makes its replicas set a slot before it does itself.
+    ("CLUSTER", valkey(8, 0)),
     ("TRIMSLOTS", redis(8, 4)),
     // scripts, functions, messages
     ("EVAL", FIRST),

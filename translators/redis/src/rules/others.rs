@@ -31,6 +31,18 @@ fn library_name(code: &[u8]) -> Option<String> {
     Some(name.escape_ascii().to_string())
 }
 
+pub fn sets_slot(cluster: &Command, _: &Pair) -> bool {
+    is_word(cluster, 1, "SETSLOT")
+}
+
+pub fn syncs_slots(cluster: &Command, pair: &Pair) -> bool {
+    !sets_slot(cluster, pair)
+}
+
+pub fn sync_slots(_: &Command, to: &mut Rewriting<'_>) {
+    to.lose("slot-migration", "a step of a migration of slots", None);
+}
+
 const RESTORE_PAYLOAD_AT: usize = 2;
 
 pub fn has_newer_functions(function: &Command, pair: &Pair) -> bool {
@@ -75,10 +87,6 @@ pub fn spublish(spublish: &Command, to: &mut Rewriting<'_>) {
 
 pub fn trim_slots(_: &Command, to: &mut Rewriting<'_>) {
     to.lose("slot-trim", "that the keys of slots that moved away are deleted", None);
-}
-
-pub fn sync_slots(_: &Command, to: &mut Rewriting<'_>) {
-    to.lose("slot-migration", "a step of a migration of slots", None);
 }
 
 pub fn vector_set(command: &Command, to: &mut Rewriting<'_>) {

@@ -151,7 +151,9 @@ pub const RULES: &[Rule] = &[
 
     rule("slots-trim", "TRIMSLOTS RANGES n start end …", redis(8, 4)).arguments(2)
         .say("nothing: the keys of slots that moved away stay", others::trim_slots).losing(&["slot-trim"]),
-    rule("slots-sync", "CLUSTER SYNCSLOTS …", valkey(9, 0)).measured().arguments(2)
+    rule("slots-set", "CLUSTER SETSLOT slot …", valkey(8, 0)).measured().arguments(3).when(others::sets_slot)
+        .say("nothing: the replica learns of it on the bus", others::nothing),
+    rule("slots-sync", "CLUSTER SYNCSLOTS …", valkey(9, 0)).measured().arguments(2).when(others::syncs_slots)
         .say("nothing: the replica does not know that slots are on their way", others::sync_slots).losing(&["slot-migration"]),
 
     // === types that only Redis has ===

@@ -276,6 +276,8 @@ fn what_has_no_older_form_is_a_loss() {
     check("redis-6.2", "FUNCTION LOAD #!lua", &["!function-library"]);
     check("redis-6.2", "FUNCTION DELETE lib", &[]);
     check("redis-6.2", "SPUBLISH c m", &["!shard-message"]);
+    check("redis-7.0", "CLUSTER SETSLOT 7 NODE x", &[]);
+    check("redis-7.0", "CLUSTER SYNCSLOTS x", &["!slot-migration"]);
     check("redis-7.4", "VADD k VALUES 1 1 e", &["!vector-set"]);
     check("redis-7.4", "VREM k e", &[]);
     check("redis-7.4", "JSON.SET k $ 1", &["!unknown-command"]);
@@ -303,6 +305,11 @@ fn a_restore_payload_gets_the_version_of_the_release() {
     // The same DUMP on 5.0.6.
     assert_eq!(rewritten.commands[0][3], &b"\x00\x01a\x09\x00o\x0c\xbeW\xdb\xb0\x1e\x05"[..]);
     assert_eq!(rewritten.commands[0][4], "REPLACE");
+    // What a master of a cluster makes of a key that came with its slot.
+    let asking = [&["RESTORE-ASKING".into()], &rewritten.commands[0][1..3], &[Bytes::from_static(payload)]];
+    let rewritten = rules("redis-8.0", "redis-5.0").rewrite(asking.concat(), &Limits::default());
+    assert_eq!(rewritten.rules, ["restore-payload"]);
+    assert_eq!(rewritten.commands[0][3], &b"\x00\x01a\x09\x00o\x0c\xbeW\xdb\xb0\x1e\x05"[..]);
 }
 
 #[test]

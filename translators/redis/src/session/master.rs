@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use segue_wire::{Effect, Effects, FaultKind, Flow};
 
-use super::{Begun, Phase, REPLICA, RedisSession, Resume};
+use super::{Begun, Phase, REPLICA, RedisSession, Resume, client::count_replies};
 use crate::{
     handshake,
     offsets::OffsetMap,
@@ -23,14 +23,12 @@ impl RedisSession {
             match &mut self.phase {
                 Phase::Over => return Ok(Flow::More),
                 Phase::Handshake { replies_due, in_line } => {
-                    for &byte in input.iter() {
-                        if byte == b'\n' && std::mem::take(in_line) {
-                            *replies_due = replies_due.saturating_sub(1);
-                        } else if byte != b'\n' && byte != b'\r' {
-                            *in_line = true;
-                        }
-                    }
+                    count_replies(input, replies_due, in_line);
                     out.send(REPLICA, input.split().freeze());
+                    return Ok(Flow::More);
+                }
+                Phase::Client(client) => {
+                    client.take_replies(input, out);
                     return Ok(Flow::More);
                 }
                 Phase::AskedPeer => {

@@ -14,7 +14,8 @@
 //! The replica hears the master's id of the stream as long as it counts as its master does. Where the counts
 //! would part, the link ends; when the replica dials again, it is told an id of its own to go on by.
 //!
-//! A dialer that says anything else is a client of the store: its bytes pass unchanged.
+//! A dialer that says anything else is a client of the store: its bytes pass unchanged, unless it is another
+//! store that migrates keys.
 //!
 //! Of two sidecars on one link the one at the master's end translates. The other, at the replica's end,
 //! asks for it before it would itself: `REPLCONF segue 1`, to which a sidecar that will see to the link
@@ -26,8 +27,10 @@
 //! | `replica` | the dialer's bytes |
 //! | `begin` | `PSYNC`: the link's fate |
 //! | `master` | the listener's bytes |
+//! | `client` | another store's `RESTORE`s |
 
 mod begin;
+mod client;
 mod master;
 mod replica;
 
@@ -35,6 +38,8 @@ use bytes::{Bytes, BytesMut};
 use segue_wire::{
     Answer, Effects, End, Fault, FaultKind, Flow, Hints, Limits, Refusal, Session, Side, StreamKey,
 };
+
+use client::Client;
 
 use crate::{
     handshake::{self, Announced, Decision},
@@ -94,6 +99,8 @@ enum Phase {
     },
     Loading(Box<Stream>),
     Streaming(Box<Stream>),
+    /// The dialer is a client, and may be a store.
+    Client(Box<Client>),
     Over,
 }
 
@@ -164,6 +171,8 @@ impl Session for RedisSession {
                 self.ends = Some((dialer, listener));
                 self.refuse_early = refuse_early;
             }
+            Answer::Stores { dialer, listener, .. } => self.client_is(Some((dialer, listener))),
+            Answer::NoStore => self.client_is(None),
             Answer::Stream { dialer, listener } => {
                 let decode = |saved: Bytes| Saved::decode(&saved, self.limits.offset_marks_max);
                 self.saved = Some((dialer.map(decode), listener.map(decode)));

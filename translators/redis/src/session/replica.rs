@@ -19,6 +19,7 @@ impl RedisSession {
             match self.phase {
                 Phase::Over => return Ok(Flow::More),
                 Phase::AskedPeer => return Ok(Flow::Hold),
+                Phase::Client(_) => return self.take_from_client(input, out),
                 _ => {}
             }
             if let Some((raw, command)) = self.pending.take() {
@@ -31,7 +32,11 @@ impl RedisSession {
                 Head::Incomplete => return self.bounded(input),
                 Head::Blank(len) => out.send(MASTER, input.split_to(len).freeze()),
                 Head::Foreign => self.pass_on(out),
-                Head::Command { name, .. } if self.is_client(name) => self.pass_on(out),
+                Head::Command { name, .. } if self.is_client(name) => {
+                    if !self.begin_client(name) {
+                        self.pass_on(out);
+                    }
+                }
                 Head::Command { .. } => {
                     let max = self.limits.handshake_bytes_max;
                     self.pending = self.collect.take(input, "handshake_bytes_max", max)?;

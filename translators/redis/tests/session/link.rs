@@ -142,6 +142,11 @@ impl Link {
                 listener: end("n1", self.releases[1]),
                 refuse_early: self.refuse_early.clone(),
             },
+            Question::Bus { .. } | Question::Client => Answer::Stores {
+                dialer: end("n2", self.releases[0]).release,
+                listener: end("n1", self.releases[1]).release,
+                hidden: None,
+            },
             Question::Stream(_) => {
                 Answer::Stream { dialer: self.saved[0].clone(), listener: self.saved[1].clone() }
             }
