@@ -76,7 +76,7 @@ impl Rewriter {
         let pair = Pair::new(from, to)?;
         Some(Self {
             layout: layout_at(pair.to),
-            rules: Rules::new(pair),
+            rules: Rules::new(pair, policy),
             policy,
             limits,
             stage: Stage::Start,

@@ -22,7 +22,7 @@ pub mod table;
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use segue_wire::{Grade, Limits, Loss};
+use segue_wire::{Grade, Limits, Loss, LossPolicy};
 
 use crate::{releases::Pair, resp::Command};
 use options::{OPTIONS, Options};
@@ -140,11 +140,13 @@ const REWRITE_DEPTH_MAX: usize = 6;
 const NAME_BYTES_MAX: usize = 32;
 
 impl Rules {
-    pub fn new(pair: Pair) -> Self {
+    pub fn new(pair: Pair, policy: LossPolicy) -> Self {
+        let matters =
+            |rule: &&Rule| rule.is_for(&pair) && (policy == LossPolicy::Degrade || !rule.degraded_only);
         let mut by_command = HashMap::new();
         for &(name, since) in commands::COMMANDS {
             let rules: Vec<_> =
-                table::RULES.iter().filter(|rule| rule.command() == name && rule.is_for(&pair)).collect();
+                table::RULES.iter().filter(|rule| rule.command() == name).filter(matters).collect();
             let knows_all = |options: &&Options| options.words.iter().all(|word| word.since.has(pair.to));
             let options: Vec<_> =
                 OPTIONS.iter().filter(|options| options.command == name && !knows_all(options)).collect();

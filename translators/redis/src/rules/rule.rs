@@ -20,6 +20,8 @@ pub struct Rule {
     pub sent_from: Option<Since>,
     /// No command with fewer arguments can have this form; the name counts.
     pub arguments_min: u64,
+    /// Only where keys may have been left out before.
+    pub degraded_only: bool,
     /// What is said instead, for a reader.
     pub instead: &'static str,
     /// Kinds of losses that the rule may name.
@@ -46,6 +48,7 @@ pub(super) const fn rule(name: &'static str, form: &'static str, since: Since) -
         source: Source::Documents,
         sent_from: None,
         arguments_min: 1,
+        degraded_only: false,
         instead: "",
         losses: &[],
         matches: |_, _| true,
@@ -70,6 +73,10 @@ impl Rule {
 
     pub(super) const fn sent_from(self, sent_from: Since) -> Self {
         Self { sent_from: Some(sent_from), ..self }
+    }
+
+    pub(super) const fn degraded_only(self) -> Self {
+        Self { degraded_only: true, ..self }
     }
 
     pub(super) const fn losing(self, losses: &'static [&'static str]) -> Self {

@@ -44,10 +44,10 @@ pub const RULES: &[Rule] = &[
         .say("FLUSHDB", keys::drop_mode),
     rule("flush-mode", "FLUSHALL SYNC", common(6, 2)).arguments(2).when(keys::has_sync)
         .say("FLUSHALL", keys::drop_mode),
-    rule("rename-lost", "RENAME key newkey", ARRAYS).measured().arguments(3).when(keys::may_be_lost)
-        .say("a script: RENAME, or DEL newkey where the key was left out before", keys::rename),
-    rule("rename-lost", "RENAMENX key newkey", ARRAYS).measured().arguments(3).when(keys::may_be_lost)
-        .say("a script: RENAMENX, unless the key was left out before", keys::rename),
+    rule("rename-lost", "RENAME key newkey", ARRAYS).measured().degraded_only().arguments(3).when(keys::may_be_lost)
+        .say("with `loss = \"degrade\"` a script: RENAME, or DEL newkey where the key was left out before", keys::rename),
+    rule("rename-lost", "RENAMENX key newkey", ARRAYS).measured().degraded_only().arguments(3).when(keys::may_be_lost)
+        .say("with `loss = \"degrade\"` a script: RENAMENX, unless the key was left out before", keys::rename),
     rule("restore-payload", "RESTORE key ttl payload …", never()).measured().arguments(4).when(keys::has_newer_payload)
         .say("RESTORE with the payload rewritten, its version and checksum too; losses as in the snapshot", keys::restore).losing(&["restore-payload"]),
     rule("restore-payload", "RESTORE-ASKING key ttl payload …", never()).measured().arguments(4).when(keys::has_newer_payload)

@@ -1,14 +1,14 @@
 use std::collections::HashSet;
 
 use bytes::BytesMut;
-use segue_wire::{Limits, Release};
+use segue_wire::{Limits, LossPolicy, Release};
 
 use super::*;
 use crate::{releases::RELEASES, resp};
 
 fn rules(from: &str, to: &str) -> Rules {
     let release = |name: &str| name.parse::<Release>().unwrap();
-    Rules::new(Pair::new(&release(from), &release(to)).unwrap())
+    Rules::new(Pair::new(&release(from), &release(to)).unwrap(), LossPolicy::Degrade)
 }
 
 fn command_of(text: &str) -> Command {

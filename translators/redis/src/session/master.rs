@@ -119,7 +119,8 @@ impl RedisSession {
                 out.push(Effect::Forget(Course::branch_key(id)));
             }
         }
-        let branches = parting || branches_at_once(&Rules::new(pair.clone()), &self.limits);
+        let branches =
+            parting || branches_at_once(&Rules::new(pair.clone(), self.hints.on_loss), &self.limits);
         if !branches {
             out.push(Effect::Forget(self.trunk_key(trunk.clone())));
         }
@@ -179,7 +180,7 @@ impl RedisSession {
     }
 
     fn stream(&self, pair: Pair, course: Course, map: OffsetMap, out: &mut Effects) -> Stream {
-        Stream::new(Rules::new(pair), self.limits, self.hints.on_loss, course, map, out)
+        Stream::new(Rules::new(pair, self.hints.on_loss), self.limits, self.hints.on_loss, course, map, out)
     }
 }
 
