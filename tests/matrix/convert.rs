@@ -122,10 +122,13 @@ fn golden_loads(file: &str, targets: &[(&str, &str)]) -> Result<()> {
     for (release, store) in targets {
         let converted = folder.path().join(release);
         let output = convert(release, "degrade", &golden, &converted)?;
-        ensure!(output.status.success(), "{release}: {}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{release}: {said}");
         let comparison = reader::compare(newest.port(), from(store, &converted)?.port())?;
-        // Without the TTLs of their fields the hashes are equal.
-        ensure!(comparison.is_equal() && comparison.keys > 20, "{release}: {comparison:#?}");
+        // 8.0 drops fields whose time is over when it loads; a release without field TTLs has them still.
+        let declared = |key: &[u8]| key.starts_with(b"hf:") && said.contains("hash-field-ttl");
+        let all_declared = comparison.differences.iter().all(|difference| declared(&difference.key));
+        ensure!(all_declared && comparison.keys > 20, "{release}: {comparison:#?}");
     }
     Ok(())
 }
