@@ -16,6 +16,7 @@
 //! | 3 | [`stores`] | what the sidecar asks of a store |
 //! | 3 | [`peers`] | who stands at an address, and which release it speaks |
 //! | 4 | [`relay`] | links: accepted, given to a session, pumped |
+//! | 5 | [`upgrade`] | the upgrade of a whole cluster, as one transaction |
 //! | 6 | [`admin`] | the HTTP API and the metrics endpoint |
 //! | 7 | [`cli`], [`registry`], [`sidecar`] | the commands, the translators by name, the wiring |
 
@@ -34,3 +35,4 @@ pub mod status;
 pub mod stores;
 pub mod streams;
 pub mod tls;
+pub mod upgrade;

@@ -12,6 +12,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (2, &["config", "losses", "seldom", "status", "streams", "tls"]),
     (3, &["intercept", "net", "peers", "stores"]),
     (4, &["relay"]),
+    (5, &["upgrade"]),
     (6, &["admin"]),
     (7, &["cli", "registry", "sidecar", "main", "lib"]),
 ];
@@ -137,6 +138,19 @@ fn translators_touch_nothing_outside() {
             let name = line.split(['.', ' ']).next().unwrap();
             let allowed = ["bytes", "crc-fast", "segue-wire", "thiserror"];
             assert!(allowed.contains(&name), "{crate_name} depends on {name}");
+        }
+    }
+}
+
+/// What one coordinator decides must be what any other would have decided, and a simulation must replay it.
+#[test]
+fn the_plan_of_an_upgrade_touches_nothing_outside() {
+    for file in sources(&root().join("src/upgrade")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for outside in
+            ["Instant", "SystemTime", "HashMap", "HashSet", "std::env", "std::fs", "std::net", "tokio"]
+        {
+            assert!(!text.contains(outside), "{} touches {outside}", file.display());
         }
     }
 }

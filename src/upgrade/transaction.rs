@@ -1,0 +1,151 @@
+//! Where a transaction stands.
+
+use std::collections::BTreeMap;
+
+use segue_wire::{PeerName, Release};
+
+use super::{
+    action::{Action, ActionId, Generation, Moment},
+    fleet::Fleet,
+    rules::Rules,
+};
+
+/// One upgrade of one cluster. It is journalled whole before anything that it says is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    pub id: u64,
+    pub from: Release,
+    pub to: Release,
+    pub rules: Rules,
+    /// The order of the upgrade; fixed before anything moves.
+    pub batches: Vec<Vec<PeerName>>,
+    pub nodes: BTreeMap<PeerName, Node>,
+    pub phase: Phase,
+    /// No node is begun while this is set; one that has been stopped goes on to its end.
+    pub paused: Option<Pause>,
+    pub pending: Vec<Pending>,
+    pub fleet: Fleet,
+    /// When the master was last moved: whoever looked at the fleet before saw another one.
+    pub(super) moved_at: Moment,
+    pub(super) steps: u64,
+    /// The operator has let the master be touched.
+    pub(super) barrier_open: bool,
+}
+
+/// What was begun and has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    pub action: Action,
+    /// Why it is not done yet, as last heard.
+    pub waits_for: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// What all were last told of it.
+    pub generation: Generation,
+    pub course: Option<Course>,
+    /// What is in its way; it goes on when the operator resumes.
+    pub blocked: Option<String>,
+    /// Whether anything on it may differ from before the transaction.
+    pub touched: bool,
+    /// Nobody translates to it any more.
+    pub finalized: bool,
+}
+
+/// A node on its way to a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Course {
+    pub to: Generation,
+    /// How many steps of it are done.
+    pub done: usize,
+    /// How often the next one was tried.
+    pub attempts: u32,
+    /// Since when nobody can take over from it.
+    pub waits_since: Option<Moment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Preflight,
+    /// This batch is being upgraded, or is next.
+    Rolling {
+        batch: usize,
+    },
+    /// The canaries run; this batch is next.
+    Resting {
+        until: Moment,
+        batch: usize,
+    },
+    /// All are upgraded.
+    Soaking {
+        until: Moment,
+    },
+    /// It is for the operator, or for the clock.
+    Upgraded {
+        finalize_at: Option<Moment>,
+    },
+    Finalizing,
+    Done,
+    RollingBack {
+        reason: String,
+    },
+    RolledBack {
+        reason: String,
+    },
+    /// Nothing was touched.
+    Failed {
+        reason: String,
+    },
+}
+
+/// Why nothing new is begun: which node, why, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    pub node: Option<PeerName>,
+    pub why: String,
+    pub advice: &'static str,
+}
+
+impl Phase {
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(self, Self::Done | Self::RolledBack { .. } | Self::Failed { .. })
+    }
+
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Preflight => "preflight",
+            Self::Rolling { .. } => "rolling",
+            Self::Resting { .. } => "resting",
+            Self::Soaking { .. } => "soaking",
+            Self::Upgraded { .. } => "upgraded",
+            Self::Finalizing => "finalizing",
+            Self::Done => "done",
+            Self::RollingBack { .. } => "rolling-back",
+            Self::RolledBack { .. } => "rolled-back",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+impl Transaction {
+    /// What a coordinator that takes over has to see to.
+    pub fn unfinished(&self) -> impl Iterator<Item = &Action> {
+        self.pending.iter().map(|pending| &pending.action)
+    }
+
+    pub(super) fn is_pending_on(&self, node: &PeerName) -> bool {
+        self.pending.iter().any(|pending| pending.action.node == *node)
+    }
+
+    pub(super) fn take_pending(&mut self, id: ActionId) -> Option<Pending> {
+        let at = self.pending.iter().position(|pending| pending.action.id == id)?;
+        Some(self.pending.remove(at))
+    }
+
+    pub(super) fn generation(&self, node: &PeerName) -> Generation {
+        self.nodes.get(node).map_or(Generation::Old, |node| node.generation)
+    }
+}

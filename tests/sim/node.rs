@@ -1,0 +1,98 @@
+//! One node: its store, and the hands of its sidecar.
+
+use segue::upgrade::action::{Action, ActionId, Do, Generation, Outcome};
+
+/// A store and what its sidecar remembers.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The binary that is installed, and the data files that lie on its disk.
+    pub installed: Generation,
+    pub files: Option<Generation>,
+    pub running: bool,
+    /// Stopped by a crash: it comes back by itself.
+    pub crashed: bool,
+    pub is_master: bool,
+    /// How many writes of the one history it has.
+    pub writes: u64,
+    /// What all were last told of it.
+    pub notified: Generation,
+    pub finalized: bool,
+    /// What it was last asked for, and what came of it: it survives its sidecar.
+    pub last: Option<(ActionId, Option<Outcome>)>,
+}
+
+impl Node {
+    pub fn new(is_master: bool) -> Self {
+        Self {
+            installed: Generation::Old,
+            files: Some(Generation::Old),
+            running: true,
+            crashed: false,
+            is_master,
+            writes: 0,
+            notified: Generation::Old,
+            finalized: false,
+            last: None,
+        }
+    }
+
+    /// Whether the action is to be done at all: `Some(outcome)` where that is known already.
+    pub fn known(&self, id: ActionId) -> Option<Option<Outcome>> {
+        let (last, outcome) = self.last.as_ref()?;
+        match last.cmp(&id) {
+            std::cmp::Ordering::Less => None,
+            std::cmp::Ordering::Equal => outcome.clone().map(Some),
+            // An earlier step, come late.
+            std::cmp::Ordering::Greater => Some(None),
+        }
+    }
+
+    /// All that concerns this node alone. `master_writes`: what it would have to have.
+    pub fn act(&mut self, action: &Action, master_writes: Option<u64>) -> Outcome {
+        match &action.what {
+            Do::Preflight => Outcome::Done,
+            Do::PassGate(_) if self.running => Outcome::Done,
+            Do::PassGate(_) => Outcome::NotYet("it is down".into()),
+            Do::MoveMaster { .. } => Outcome::Failed("not for one node alone".into()),
+            Do::SetAside(Generation::New) => Outcome::Done,
+            Do::SetAside(Generation::Old) if self.running => Outcome::Failed("the store runs".into()),
+            Do::SetAside(Generation::Old) => {
+                (self.files, self.writes) = (None, 0);
+                Outcome::Done
+            }
+            Do::Stop if self.running && self.is_master => Outcome::Failed("it is the master".into()),
+            Do::Stop => {
+                (self.running, self.crashed) = (false, false);
+                Outcome::Done
+            }
+            Do::Install(_) if self.running => Outcome::Failed("the store runs".into()),
+            Do::Install(generation) => {
+                self.installed = *generation;
+                Outcome::Done
+            }
+            Do::Start => self.start(),
+            Do::CatchUp => match master_writes {
+                Some(writes) if self.running && self.writes == writes => Outcome::Done,
+                _ => Outcome::NotYet("it has not all".into()),
+            },
+            Do::Notify(generation) => {
+                self.notified = *generation;
+                Outcome::Done
+            }
+            Do::Finalize => {
+                self.finalized = true;
+                Outcome::Done
+            }
+        }
+    }
+
+    /// An old binary dies on the new one's files.
+    pub fn start(&mut self) -> Outcome {
+        if self.files > Some(self.installed) {
+            return Outcome::Failed("Can't handle RDB format version".into());
+        }
+        self.files = Some(self.installed);
+        (self.running, self.crashed) = (true, false);
+        Outcome::Done
+    }
+}
