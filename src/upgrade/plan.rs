@@ -22,7 +22,7 @@ use super::{
     fleet::Fleet,
     order,
     rules::{Finalize, OnFailure, Order, Rules},
-    transaction::{Course, Node, Pause, Pending, Phase, Transaction},
+    transaction::{Cause, Course, Node, Pause, Pending, Phase, Transaction},
 };
 
 /// What has happened.
@@ -137,8 +137,8 @@ impl Transaction {
         let master = fleet.master().ok_or(Rejected::NoMaster)?.clone();
         fleet.elect(|name| *name != master, |_| false).ok_or(Rejected::NoSecondary)?;
         let batches = order::batches(&fleet, &rules);
-        let node = Node { generation: Generation::Old, ..Node::default() };
-        let nodes: BTreeMap<_, _> = fleet.members.keys().map(|name| (name.clone(), node.clone())).collect();
+        let nodes: BTreeMap<_, _> =
+            fleet.members.keys().map(|name| (name.clone(), Node::default())).collect();
         let mut transaction = Self {
             id,
             from,
@@ -178,7 +178,7 @@ impl Transaction {
             return Err(Rejected::Over(self.phase.label()));
         }
         match command {
-            Command::Pause => self.pause(None, "the operator paused it".to_owned(), "segue upgrade resume"),
+            Command::Pause => self.pause(None, Cause::Operator, "the operator paused it".to_owned()),
             Command::Resume => self.resume()?,
             Command::Rollback { .. } if self.phase == Phase::Finalizing => return Err(Rejected::Finalizing),
             Command::Rollback { accept_losses: false } if self.fleet.losses > 0 => {
@@ -195,7 +195,7 @@ impl Transaction {
 
     fn resume(&mut self) -> Result<(), Rejected> {
         let pause = self.paused.take().ok_or(Rejected::NotPaused)?;
-        self.barrier_open |= pause.advice == BARRIER_ADVICE;
+        self.barrier_open |= pause.cause == Cause::Barrier;
         for node in self.nodes.values_mut() {
             node.blocked = None;
             if let Some(course) = &mut node.course {
@@ -206,9 +206,9 @@ impl Transaction {
         Ok(())
     }
 
-    fn pause(&mut self, node: Option<PeerName>, why: String, advice: &'static str) {
+    fn pause(&mut self, node: Option<PeerName>, cause: Cause, why: String) {
         // The first reason is the one to mend.
-        self.paused.get_or_insert(Pause { node, why, advice });
+        self.paused.get_or_insert(Pause { node, cause, why });
     }
 
     fn ended(&mut self, id: ActionId, outcome: Outcome, now: Moment) {
@@ -270,20 +270,19 @@ impl Transaction {
         match course.to {
             Generation::New if course.is_unbegun() && !node.touched => {
                 node.course = None;
-                self.pause(Some(name.clone()), why, "mend it, then segue upgrade resume");
+                self.pause(Some(name.clone()), Cause::Failed, why);
             }
             Generation::New => {
                 node.course = Some(Course::new(Generation::Old));
                 if self.rules.on_failure == OnFailure::Rollback {
                     self.roll_back(why);
                 } else {
-                    let advice = "the node is taken back; mend it, then segue upgrade resume or rollback";
-                    self.pause(Some(name.clone()), why, advice);
+                    self.pause(Some(name.clone()), Cause::TakenBack, why);
                 }
             }
             Generation::Old => {
                 node.blocked = Some(why.clone());
-                self.pause(Some(name.clone()), why, "mend it, then segue upgrade resume");
+                self.pause(Some(name.clone()), Cause::Failed, why);
             }
         }
     }
@@ -304,7 +303,7 @@ impl Transaction {
             if let Some(node) = self.nodes.get_mut(&action.node) {
                 node.blocked = Some(why.clone());
             }
-            self.pause(Some(action.node), why, GATE_ADVICE);
+            self.pause(Some(action.node), Cause::Gate, why);
         }
         self.time_out_elections(now);
     }
@@ -323,7 +322,7 @@ impl Transaction {
         if let Some(node) = self.nodes.get_mut(&name) {
             node.blocked = Some(why.clone());
         }
-        self.pause(Some(name), why, GATE_ADVICE);
+        self.pause(Some(name), Cause::Gate, why);
     }
 
     fn go_on(&mut self, now: Moment) -> Vec<Action> {
@@ -375,7 +374,7 @@ impl Transaction {
             return;
         }
         if self.rules.hold_before_master && !self.barrier_open && self.touches_master(&waiting) {
-            self.pause(None, "the master is next (hold_before_master)".to_owned(), BARRIER_ADVICE);
+            self.pause(None, Cause::Barrier, "the master is next (hold_before_master)".to_owned());
             return;
         }
         for node in &waiting {
@@ -502,9 +501,6 @@ impl Transaction {
         actions.push(action);
     }
 }
-
-const BARRIER_ADVICE: &str = "segue upgrade resume";
-const GATE_ADVICE: &str = "see what it waits for, then segue upgrade resume or rollback";
 
 #[cfg(test)]
 #[path = "plan_tests.rs"]

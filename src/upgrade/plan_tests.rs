@@ -104,6 +104,16 @@ fn the_barrier_holds_before_the_master() {
     assert_eq!(under.command(Command::Resume), Err(Rejected::NotPaused));
 }
 
+/// Whatever else it was paused for before.
+#[test]
+fn only_a_resume_at_the_barrier_opens_it() {
+    let mut under = Under::new(Rules { hold_before_master: true, ..Rules::default() });
+    under.command(Command::Pause).unwrap();
+    under.command(Command::Resume).unwrap();
+    assert_eq!(under.all_done().last().unwrap(), "n3 gate-after");
+    assert_eq!(under.pause(), (None, "the master is next (hold_before_master)"));
+}
+
 #[test]
 fn a_gate_that_stays_shut_pauses_and_never_proceeds() {
     let mut under = Under::new(Rules::default());

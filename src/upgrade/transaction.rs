@@ -103,8 +103,34 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pause {
     pub node: Option<PeerName>,
+    pub cause: Cause,
     pub why: String,
-    pub advice: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    Operator,
+    /// The master is next, and the rules ask to hold before it.
+    Barrier,
+    /// A gate stayed shut.
+    Gate,
+    /// A step failed, and nothing was changed by it or the node stays where it is.
+    Failed,
+    /// A step failed, and the node returns to the old release.
+    TakenBack,
+}
+
+impl Cause {
+    /// What to do.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Operator | Self::Barrier => "segue upgrade resume",
+            Self::Gate => "see what it waits for, then segue upgrade resume or rollback",
+            Self::Failed => "mend it, then segue upgrade resume",
+            Self::TakenBack => "the node is taken back; mend it, then segue upgrade resume or rollback",
+        }
+    }
 }
 
 impl Phase {

@@ -11,7 +11,7 @@ use segue::upgrade::{
     fleet::{Fleet, Member, Role},
     plan::{Command, Event},
     rules::{Finalize, OnFailure, Order, Rules},
-    transaction::{Phase, Transaction},
+    transaction::{Cause, Phase, Transaction},
 };
 use segue_wire::PeerName;
 
@@ -188,7 +188,7 @@ impl Run {
         let actions = step(&mut self.transaction, Moment(self.now));
         if let Some(pause) = self.transaction.paused.as_ref().filter(|_| !was_paused) {
             self.met.paused += 1;
-            self.met.taken_back += u64::from(pause.advice.contains("taken back"));
+            self.met.taken_back += u64::from(pause.cause == Cause::TakenBack);
         }
         if self.faulty(200) {
             self.coordinator_up_at = self.now + self.rng.u64(0..5000);
