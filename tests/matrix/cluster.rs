@@ -193,6 +193,46 @@ listen = "127.0.0.1:{metrics}"
     Ok((Sidecar::start(Path::new(env!("CARGO_BIN_EXE_segue")), &config)?, link_port))
 }
 
+/// A sidecar beside a master that many are to follow, and the port to follow it at; each replica is the peer
+/// of its place.
+pub fn sidecar_of(master: &Server, replicas: &[Server]) -> Result<(Sidecar, u16)> {
+    let [link_port, admin, metrics] = port::free_ports()?;
+    let mut config = format!(
+        r#"
+[node]
+id = "master"
+protocol = "redis"
+store = "{master}"
+release = "auto"
+
+[[link]]
+listen = "127.0.0.1:{link_port}"
+to = "store"
+
+[translation]
+mode = "auto"
+loss = "degrade"
+
+[admin]
+listen = "127.0.0.1:{admin}"
+
+[metrics]
+listen = "127.0.0.1:{metrics}"
+"#,
+        master = master.address(),
+    );
+    for (at, replica) in replicas.iter().enumerate() {
+        let (id, store) = (peer(at), replica.address());
+        config += &format!("\n[[peer]]\nid = \"{id}\"\nstore = \"{store}\"\nrelease = \"auto\"\n");
+    }
+    Ok((Sidecar::start(Path::new(env!("CARGO_BIN_EXE_segue")), &config)?, link_port))
+}
+
+/// The name of the replica of this place.
+pub fn peer(at: usize) -> String {
+    format!("replica-{at}")
+}
+
 pub fn follow(replica: &Server, port: u16) -> Result<()> {
     redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).exec(&mut replica.client()?)?;
     Ok(())

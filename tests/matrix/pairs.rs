@@ -5,7 +5,6 @@
 use std::{
     collections::BTreeSet,
     fmt::Write,
-    path::Path,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     thread,
     time::Duration,
@@ -16,7 +15,6 @@ use segue_bench::{
     child::wait_for,
     data::{self, LIBRARY, Newer},
     load::{self, Load},
-    port,
     reader::{self, Difference, What},
     server::{Options, Server},
     sidecar::Sidecar,
@@ -24,7 +22,7 @@ use segue_bench::{
 };
 use serde_json::Value;
 
-use crate::cluster::{follow, link_is_up};
+use crate::cluster::{follow, link_is_up, peer, sidecar_of};
 
 const STORES: [&str; 15] = [
     "redis-5.0.6",
@@ -205,10 +203,6 @@ fn is_the_stores_own(master: &str, replica: &str, difference: &Difference) -> bo
     }
 }
 
-fn peer(number: usize) -> String {
-    format!("r{number}")
-}
-
 fn tail(log: &str) -> String {
     // Without verbose lines.
     let told = |line: &&str| !line.contains(" - ") && !line.contains("INFO");
@@ -219,36 +213,7 @@ fn tail(log: &str) -> String {
 impl<'a> Lab<'a> {
     fn start(master: &str, replicas: &'a [Server]) -> Result<Self> {
         let master = start(master)?;
-        let [link_port, admin, metrics] = port::free_ports()?;
-        let mut config = format!(
-            r#"
-[node]
-id = "master"
-protocol = "redis"
-store = "{}"
-release = "auto"
-
-[[link]]
-listen = "127.0.0.1:{link_port}"
-to = "store"
-
-[translation]
-mode = "auto"
-loss = "degrade"
-
-[admin]
-listen = "127.0.0.1:{admin}"
-
-[metrics]
-listen = "127.0.0.1:{metrics}"
-"#,
-            master.address()
-        );
-        for (number, replica) in replicas.iter().enumerate() {
-            let (id, store) = (peer(number), replica.address());
-            write!(config, "\n[[peer]]\nid = \"{id}\"\nstore = \"{store}\"\nrelease = \"auto\"\n")?;
-        }
-        let sidecar = Sidecar::start(Path::new(env!("CARGO_BIN_EXE_segue")), &config)?;
+        let (sidecar, link_port) = sidecar_of(&master, replicas)?;
         Ok(Self { master, sidecar, link_port, replicas, lost: BTreeSet::new() })
     }
 
@@ -308,7 +273,7 @@ listen = "127.0.0.1:{metrics}"
         let report = self.sidecar.losses()?;
         for loss in report["recent"].as_array().into_iter().flatten() {
             let text = |field: &str| loss[field].as_str().unwrap_or_default().to_owned();
-            let number = text("peer").strip_prefix('r').and_then(|number| number.parse().ok());
+            let number = text("peer").strip_prefix("replica-").and_then(|number| number.parse().ok());
             let number = number.ok_or_else(|| anyhow!("a loss of nobody's: {loss}"))?;
             let (db, key) = (loss["db"].as_u64().unwrap_or(0), loss["key"].as_str().map(str::to_owned));
             self.lost.insert((number, text("kind"), text("grade"), db, key));

@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     thread,
 };
 
@@ -11,13 +10,12 @@ use anyhow::{Context, Result, anyhow, ensure};
 use segue_bench::{
     child::wait_for,
     forms::Form,
-    port,
     reader::{self, What},
     server::Server,
     sidecar::Sidecar,
 };
 
-use crate::cluster::{REJECTED, SYNC_TIME_MAX, follow, link_is_up};
+use crate::cluster::{REJECTED, SYNC_TIME_MAX, follow, link_is_up, peer, sidecar_of};
 
 /// Differing forms, and what differs first.
 pub type Differing = BTreeMap<String, Found>;
@@ -54,30 +52,7 @@ struct Losses {
 impl<'a> Links<'a> {
     /// Links every replica to the empty master.
     pub fn start(master: &'a Server, replicas: &'a [Server]) -> Result<Self> {
-        let [link_port, admin] = port::free_ports()?;
-        let mut config = format!(
-            r#"
-[node]
-id = "master"
-protocol = "redis"
-store = "{master}"
-release = "auto"
-[[link]]
-listen = "127.0.0.1:{link_port}"
-to = "store"
-[translation]
-mode = "auto"
-loss = "degrade"
-[admin]
-listen = "127.0.0.1:{admin}"
-"#,
-            master = master.address(),
-        );
-        for (at, replica) in replicas.iter().enumerate() {
-            let (id, store) = (peer(at), replica.address());
-            config += &format!("[[peer]]\nid = \"{id}\"\nstore = \"{store}\"\nrelease = \"auto\"\n");
-        }
-        let sidecar = Sidecar::start(Path::new(env!("CARGO_BIN_EXE_segue")), &config)?;
+        let (sidecar, link_port) = sidecar_of(master, replicas)?;
         let logged_before_bytes = replicas.iter().map(|replica| replica.log_text().len()).collect();
         let mut links = Self {
             replicas,
@@ -202,10 +177,6 @@ listen = "127.0.0.1:{admin}"
         let info = self.master.info("stats")?;
         Ok((info.number("sync_full")?, info.number("sync_partial_ok")?))
     }
-}
-
-fn peer(at: usize) -> String {
-    format!("replica-{at}")
 }
 
 fn compare(master: &Server, replica: &Server) -> Result<Differing> {
