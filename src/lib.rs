@@ -16,13 +16,17 @@
 //! | 3 | [`stores`] | what the sidecar asks of a store |
 //! | 3 | [`peers`] | who stands at an address, and which release it speaks |
 //! | 4 | [`relay`] | links: accepted, given to a session, pumped |
-//! | 5 | [`upgrade`] | the upgrade of a whole cluster, as one transaction |
-//! | 6 | [`admin`] | the HTTP API and the metrics endpoint |
-//! | 7 | [`cli`], [`registry`], [`sidecar`] | the commands, the translators by name, the wiring |
+//! | 4 | [`cluster`] | one state that all sidecars agree on |
+//! | 5 | [`upgrade`] | the upgrade of a whole cluster, as one transaction; pure |
+//! | 6 | [`hands`] | what a sidecar does for a transaction: leads it, and works on its own node |
+//! | 7 | [`admin`] | the HTTP API and the metrics endpoint |
+//! | 8 | [`cli`], [`registry`], [`sidecar`] | the commands, the translators by name, the wiring |
 
 pub mod admin;
 pub mod cli;
+pub mod cluster;
 pub mod config;
+pub mod hands;
 pub mod intercept;
 pub mod losses;
 pub mod net;

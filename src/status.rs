@@ -177,7 +177,7 @@ pub struct TranslationStatus {
 
 pub const CHANGES_KEPT_MAX: usize = 256;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TranslationChanged {
     /// Seconds since the epoch.
     pub at_unix_s: u64,
@@ -189,7 +189,7 @@ pub struct TranslationChanged {
 }
 
 /// `PUT /v1/translation`. What is absent stays as it is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TranslationChange {
     pub mode: Option<String>,

@@ -11,10 +11,11 @@ use std::{
 const FLOORS: &[(u8, &[&str])] = &[
     (2, &["config", "losses", "seldom", "status", "streams", "tls"]),
     (3, &["intercept", "net", "peers", "stores"]),
-    (4, &["relay"]),
+    (4, &["cluster", "relay"]),
     (5, &["upgrade"]),
-    (6, &["admin"]),
-    (7, &["cli", "registry", "sidecar", "main", "lib"]),
+    (6, &["hands"]),
+    (7, &["admin"]),
+    (8, &["cli", "registry", "sidecar", "main", "lib"]),
 ];
 
 fn floor(module: &str) -> u8 {

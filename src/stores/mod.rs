@@ -1,3 +1,4 @@
 //! What the sidecar asks of a store itself.
 
+pub mod driver;
 pub mod redis;

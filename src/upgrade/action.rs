@@ -3,9 +3,10 @@
 use std::{fmt, time::Duration};
 
 use segue_wire::PeerName;
+use serde::{Deserialize, Serialize};
 
 /// A point in time, in milliseconds since the epoch. It comes in from outside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Moment(pub u64);
 
 impl Moment {
@@ -17,7 +18,7 @@ impl Moment {
 
 /// Names one try of one step of one transaction. A node does what a later one says and nothing that an
 /// earlier one said, so that a coordinator that was thought dead can't undo what came after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ActionId {
     pub transaction: u64,
     pub step: u64,
@@ -31,7 +32,7 @@ impl fmt::Display for ActionId {
 }
 
 /// One thing to do. Done twice, it is as if it was done once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
     pub id: ActionId,
     pub node: PeerName,
@@ -41,7 +42,8 @@ pub struct Action {
 }
 
 /// The releases a node can be on: the one before the upgrade, and the one after.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Generation {
     #[default]
     Old,
@@ -49,7 +51,8 @@ pub enum Generation {
 }
 
 /// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Do {
     /// Is the node there, with hooks that can run, room on its disk, and the releases it needs?
     Preflight,
@@ -72,13 +75,15 @@ pub enum Do {
     Finalize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Gate {
     Before,
     After,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     Done,
     /// Not yet, and why. It goes on being tried up to its deadline.

@@ -3,11 +3,12 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use segue_wire::PeerName;
+use serde::{Deserialize, Serialize};
 
 use super::action::Moment;
 
 /// Every node of the cluster, by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fleet {
     pub members: BTreeMap<PeerName, Member>,
     /// Content that was left out for older nodes since the transaction began. Going back costs it.
@@ -16,7 +17,7 @@ pub struct Fleet {
     pub seen_at: Moment,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Its place among the secondaries.
     pub number: u32,
@@ -29,7 +30,8 @@ pub struct Member {
     pub offset: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Role {
     Master,
     Secondary,

@@ -9,6 +9,7 @@
 //! | [`action`] | what is to be done on a node, and what came of it |
 //! | [`plan`] | pure: (transaction, event, now) → actions |
 //! | `rollback` | the way back |
+//! | [`state`] | what all sidecars agree on: the registry, the transaction, its journal |
 //!
 //! Nothing here does IO, reads a clock or draws a random number: what a coordinator decides must be what any
 //! other would have decided, and a simulation must replay exactly.
@@ -19,4 +20,5 @@ pub mod order;
 pub mod plan;
 mod rollback;
 pub mod rules;
+pub mod state;
 pub mod transaction;

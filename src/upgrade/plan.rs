@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 
 use segue_wire::{PeerName, Release};
+use serde::{Deserialize, Serialize};
 
 use super::{
     action::{Action, ActionId, Do, Gate, Generation, Moment, Outcome},
@@ -26,7 +27,8 @@ use super::{
 };
 
 /// What has happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Event {
     /// An action's end, or word of it. Late and repeated ones are known by their id, and do nothing.
     Ended(ActionId, Outcome),
@@ -36,16 +38,38 @@ pub enum Event {
 }
 
 /// What an operator can say.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Command {
     Pause,
     Resume,
-    Rollback { accept_losses: bool },
+    /// Ends it, as long as no node was touched.
+    Abort,
+    Rollback {
+        accept_losses: bool,
+    },
     Finalize,
+}
+
+impl Command {
+    /// For a person.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Abort => "abort",
+            Self::Rollback { accept_losses: false } => "rollback",
+            Self::Rollback { accept_losses: true } => "rollback, with its losses accepted",
+            Self::Finalize => "finalize",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
+    #[error("nodes were touched already: there is a way back, but no undoing; use `segue upgrade rollback`")]
+    Touched,
     #[error("the transaction is over ({0}); start another")]
     Over(&'static str),
     #[error("not every node is upgraded and has soaked ({0}); see `segue upgrade status`")]
@@ -180,6 +204,16 @@ impl Transaction {
         match command {
             Command::Pause => self.pause(None, Cause::Operator, "the operator paused it".to_owned()),
             Command::Resume => self.resume()?,
+            Command::Abort
+                if self.nodes.values().any(|node| node.touched || node.generation == Generation::New) =>
+            {
+                return Err(Rejected::Touched);
+            }
+            Command::Abort => {
+                self.pending.clear();
+                self.paused = None;
+                self.phase = Phase::Failed { reason: "the operator aborted it".to_owned() };
+            }
             Command::Rollback { .. } if self.phase == Phase::Finalizing => return Err(Rejected::Finalizing),
             Command::Rollback { accept_losses: false } if self.fleet.losses > 0 => {
                 return Err(Rejected::Losses(self.fleet.losses));

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use segue_wire::PeerName;
+use serde::{Deserialize, Serialize};
 
 /// Most nodes that may be upgraded at one time.
 pub const BATCH_MAX: usize = 64;
 /// Most times that a step is tried.
 pub const ATTEMPTS_MAX: u32 = 16;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {
     pub order: Order,
     /// These secondaries first, in this order; the others follow by number.
@@ -33,13 +34,15 @@ pub struct Rules {
     pub gate_time_max: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Order {
     SecondariesFirst,
     MasterFirst,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Finalize {
     /// By the operator.
     Manual,
@@ -48,7 +51,8 @@ pub enum Finalize {
 }
 
 /// What becomes of the transaction once a node had to be taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnFailure {
     Pause,
     Rollback,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use segue_wire::{PeerName, Release};
+use serde::{Deserialize, Serialize};
 
 use super::{
     action::{Action, ActionId, Generation, Moment},
@@ -11,10 +12,12 @@ use super::{
 };
 
 /// One upgrade of one cluster. It is journalled whole before anything that it says is done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transaction {
     pub id: u64,
+    #[serde(with = "by_name")]
     pub from: Release,
+    #[serde(with = "by_name")]
     pub to: Release,
     pub rules: Rules,
     /// The order of the upgrade; fixed before anything moves.
@@ -33,14 +36,14 @@ pub struct Transaction {
 }
 
 /// What was begun and has not ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     pub action: Action,
     /// Why it is not done yet, as last heard.
     pub waits_for: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// What all were last told of it.
     pub generation: Generation,
@@ -54,7 +57,7 @@ pub struct Node {
 }
 
 /// A node on its way to a generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Course {
     pub to: Generation,
     /// How many steps of it are done.
@@ -65,7 +68,8 @@ pub struct Course {
     pub waits_since: Option<Moment>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Phase {
     Preflight,
     /// This batch is being upgraded, or is next.
@@ -100,14 +104,15 @@ pub enum Phase {
 }
 
 /// Why nothing new is begun: which node, why, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
     pub node: Option<PeerName>,
     pub cause: Cause,
     pub why: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Cause {
     Operator,
     /// The master is next, and the rules ask to hold before it.
@@ -173,5 +178,20 @@ impl Transaction {
 
     pub(super) fn generation(&self, node: &PeerName) -> Generation {
         self.nodes.get(node).map_or(Generation::Old, |node| node.generation)
+    }
+}
+
+/// A release in JSON is its name.
+pub(super) mod by_name {
+    use segue_wire::Release;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(release: &Release, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(release)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Release, D::Error> {
+        let name = String::deserialize(from)?;
+        name.parse().map_err(|_| D::Error::custom(format!("{name} is not the name of a release")))
     }
 }
