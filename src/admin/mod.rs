@@ -13,7 +13,12 @@
 mod routes;
 mod server;
 
-use crate::status::{ConfigStatus, LossesStatus, Status, TranslationChange, TranslationStatus};
+use std::sync::Arc;
+
+use crate::{
+    status::{ConfigStatus, LossesStatus, Status, TranslationChange, TranslationStatus},
+    upgrade::desk::UpgradeDesk,
+};
 
 pub use routes::Routes;
 pub use server::{BODY_BYTES_MAX, CONNECTION_TIME_MAX, CONNECTIONS_MAX, HEADER_TIME_MAX, serve};
@@ -37,6 +42,9 @@ pub trait Sidecar: Send + Sync + 'static {
     /// # Errors
     /// [`ChangeRefused`]; then the config is as it was.
     fn reload_config(&self) -> Result<ConfigStatus, ChangeRefused>;
+
+    /// The upgrade of the whole cluster; `None` without a mesh.
+    fn upgrade(&self) -> Option<Arc<dyn UpgradeDesk>>;
 
     /// Whether links are accepted.
     ///

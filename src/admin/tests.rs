@@ -74,6 +74,10 @@ impl Sidecar for Fake {
         Ok(ConfigStatus { loaded_at_unix_s: 9, last_error: None })
     }
 
+    fn upgrade(&self) -> Option<Arc<dyn UpgradeDesk>> {
+        None
+    }
+
     fn ready(&self) -> Result<(), String> {
         if self.not_ready { Err("no listener is open".to_owned()) } else { Ok(()) }
     }

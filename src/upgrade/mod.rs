@@ -10,11 +10,13 @@
 //! | [`plan`] | pure: (transaction, event, now) → actions |
 //! | `rollback` | the way back |
 //! | [`state`] | what all sidecars agree on: the registry, the transaction, its journal |
+//! | [`desk`] | what an operator's commands reach |
 //!
 //! Nothing here does IO, reads a clock or draws a random number: what a coordinator decides must be what any
 //! other would have decided, and a simulation must replay exactly.
 
 pub mod action;
+pub mod desk;
 pub mod fleet;
 pub mod order;
 pub mod plan;
