@@ -28,6 +28,7 @@ pub struct Transaction {
     pub paused: Option<Pause>,
     pub pending: Vec<Pending>,
     pub fleet: Fleet,
+    pub started_at: Moment,
     /// When the master was last moved: whoever looked at the fleet before saw another one.
     pub(super) moved_at: Moment,
     pub(super) steps: u64,
@@ -39,6 +40,7 @@ pub struct Transaction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     pub action: Action,
+    pub asked_at: Moment,
     /// Why it is not done yet, as last heard.
     pub waits_for: Option<String>,
 }
