@@ -5,13 +5,15 @@
 //! | listener | routes |
 //! |---|---|
 //! | admin | `GET /v1/status`, `GET /v1/losses`, `GET` and `PUT /v1/translation`, `/livez`, `/readyz` |
-//! | | `PUT /v1/config/reload` |
+//! | | `PUT /v1/translation/all`, `PUT /v1/config/reload` |
+//! | | `GET /v1/upgrade`, `POST /v1/upgrade/{plan,start,pause,resume,abort,rollback,finalize}` |
 //! | metrics | `GET /metrics`, `/livez`, `/readyz` |
 //!
 //! Answers are JSON, errors are `{"error": "…"}`; only `/metrics` is the Prometheus text format.
 
 mod routes;
 mod server;
+mod upgrade;
 
 use std::sync::Arc;
 

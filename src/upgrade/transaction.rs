@@ -128,6 +128,17 @@ pub enum Cause {
 }
 
 impl Cause {
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Barrier => "barrier",
+            Self::Gate => "gate",
+            Self::Failed => "failed",
+            Self::TakenBack => "taken-back",
+        }
+    }
+
     /// What to do.
     #[must_use]
     pub const fn advice(self) -> &'static str {
@@ -144,6 +155,17 @@ impl Phase {
     #[must_use]
     pub const fn is_over(&self) -> bool {
         matches!(self, Self::Done | Self::RolledBack { .. } | Self::Failed { .. })
+    }
+
+    /// Why it failed, or goes or went back.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::RollingBack { reason } | Self::RolledBack { reason } | Self::Failed { reason } => {
+                Some(reason)
+            }
+            _ => None,
+        }
     }
 
     #[must_use]
