@@ -11,6 +11,7 @@
 //!
 //! Answers are JSON, errors are `{"error": "…"}`; only `/metrics` is the Prometheus text format.
 
+mod metrics;
 mod routes;
 mod server;
 mod upgrade;
@@ -22,6 +23,7 @@ use crate::{
     upgrade::desk::UpgradeDesk,
 };
 
+pub use metrics::UpgradeMetrics;
 pub use routes::Routes;
 pub use server::{BODY_BYTES_MAX, CONNECTION_TIME_MAX, CONNECTIONS_MAX, HEADER_TIME_MAX, serve};
 

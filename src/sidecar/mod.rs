@@ -30,7 +30,14 @@ use segue_wire::Protocol;
 use tokio::{runtime, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{admin::Routes, cli::Failure, config::Config, intercept::guard, net::Listeners, relay::Relay};
+use crate::{
+    admin::{Routes, UpgradeMetrics},
+    cli::Failure,
+    config::Config,
+    intercept::guard,
+    net::Listeners,
+    relay::Relay,
+};
 use control::Control;
 pub use notify::Notifier;
 use running::Running;
@@ -95,6 +102,7 @@ async fn serve(start: Start) -> Result<(), Failure> {
         set_log_level: start.set_log_level,
         reloading: Mutex::default(),
         upgrade: None,
+        upgrade_metrics: UpgradeMetrics::new().map_err(Failure::failed)?,
     });
     let (stop, control_stop) = (CancellationToken::new(), CancellationToken::new());
     let control = Control::start(control_listeners, running.clone(), control_stop.clone());

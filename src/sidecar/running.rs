@@ -12,7 +12,7 @@ use prometheus::proto::MetricFamily;
 
 use super::SetLogLevel;
 use crate::{
-    admin::{self, ChangeRefused, ChangeRefusedKind},
+    admin::{self, ChangeRefused, ChangeRefusedKind, UpgradeMetrics},
     config::{Config, KnownProtocol},
     registry,
     relay::{ChangeError, Shared},
@@ -29,6 +29,7 @@ pub struct Running {
     pub reloading: Mutex<()>,
     /// `None` without a mesh.
     pub upgrade: Option<Arc<dyn UpgradeDesk>>,
+    pub upgrade_metrics: UpgradeMetrics,
 }
 
 impl Running {
@@ -103,6 +104,10 @@ impl admin::Sidecar for Running {
     }
 
     fn gather_metrics(&self) -> Vec<MetricFamily> {
-        self.shared.gather_metrics()
+        let mut families = self.shared.gather_metrics();
+        if let Some(desk) = &self.upgrade {
+            families.extend(self.upgrade_metrics.gather(&desk.node(), &desk.state()));
+        }
+        families
     }
 }

@@ -152,6 +152,19 @@ impl Cause {
 }
 
 impl Phase {
+    pub const LABELS: [&str; 10] = [
+        "preflight",
+        "rolling",
+        "resting",
+        "soaking",
+        "upgraded",
+        "finalizing",
+        "done",
+        "rolling-back",
+        "rolled-back",
+        "failed",
+    ];
+
     #[must_use]
     pub const fn is_over(&self) -> bool {
         matches!(self, Self::Done | Self::RolledBack { .. } | Self::Failed { .. })
