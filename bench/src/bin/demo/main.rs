@@ -1,53 +1,78 @@
-//! `cargo demo`: a redis 8.0 master cannot feed redis 6.0 and 7.0 replicas; through Segue it can.
+//! `cargo demo`: a cluster of redis 6.0 is upgraded to 8.0, back to 6.0 and to 8.0 again, while it serves.
 //!
-//! Everything is real: fetched servers, the sidecar built from this tree, loopback connections. The last line
-//! of the standard output is `demo: N keys compared, D differences, L losses`; the exit status is 0 only when
-//! D and L are 0 and nothing else went wrong.
+//! Everything is real: fetched servers, the sidecar built from this tree, loopback connections, and clients that
+//! write without a break and remember what was acknowledged. The last line of the standard output is `demo: N
+//! writes acknowledged, L lost, longest pause P ms, D differences`; the exit status is 0 only when L and D are 0
+//! and nothing else went wrong.
 
 mod build;
 mod cluster;
-mod lag;
-mod live;
+mod home;
+mod operator;
 mod refused;
+mod writers;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
-use segue_bench::load::{self, Load};
+use clap::{Parser, Subcommand};
 use segue_bench::progress::Progress;
 use segue_bench::server::{Options, Server};
 use segue_bench::stores::{self, Store};
-use segue_bench::{data, reader};
+use segue_bench::{client, data, reader};
 
 use cluster::Cluster;
+use home::HookArguments;
+use operator::Operator;
+use writers::{History, Writers};
 
-/// Commands a second that the load writes.
-const LOAD_RATE_PER_S: u32 = 4000;
-/// How large the data set is that is there before the replicas come; see `data::fill_core`.
+const FROM: &str = "redis-6.0";
+const TO: &str = "redis-8.0";
+/// How large the data set is that is there before; see `data::fill_core`.
 const DATA_SCALE: u32 = 3;
+const LOST_SHOWN_MAX: usize = 10;
 
-/// Feeds redis 6.0 and 7.0 replicas from a redis 8.0 master, first without Segue, then through it.
+/// Upgrades three nodes from redis 6.0 to 8.0 one by one, rolls them back, and upgrades them again, under writes.
 #[derive(Parser)]
 #[command(name = "cargo demo")]
 struct Arguments {
-    /// How long to write through the synced links.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    /// Seed of the written commands.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    #[command(subcommand)]
+    hook: Option<Inner>,
+    /// Writes a second.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// How long all nodes run on the new release before it goes on.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=600))]
+    soak_seconds: u64,
+}
+
+/// What the sidecars' hooks run.
+#[derive(Subcommand)]
+enum Inner {
+    #[command(hide = true)]
+    Hook(HookArguments),
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    let arguments = Arguments::parse();
+    if let Some(Inner::Hook(hook)) = &arguments.hook {
+        return ended(home::run(hook), "hook");
+    }
+    match run(&arguments) {
         Ok(outcome) => {
             println!("{outcome}");
             if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        error => ended(error.map(drop), "demo"),
+    }
+}
+
+fn ended(result: Result<()>, what: &str) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("demo: {error:#}");
+            eprintln!("{what}: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -55,14 +80,15 @@ fn main() -> ExitCode {
 
 /// What the last line says.
 struct Outcome {
-    keys: u64,
+    acknowledged: usize,
+    lost: usize,
+    longest_pause: Duration,
     differences: u64,
-    losses: u64,
 }
 
 impl Outcome {
     const fn is_good(&self) -> bool {
-        self.keys > 0 && self.differences == 0 && self.losses == 0
+        self.acknowledged > 0 && self.lost == 0 && self.differences == 0
     }
 }
 
@@ -70,8 +96,11 @@ impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "demo: {} keys compared, {} differences, {} losses",
-            self.keys, self.differences, self.losses
+            "demo: {} writes acknowledged, {} lost, longest pause {} ms, {} differences",
+            self.acknowledged,
+            self.lost,
+            self.longest_pause.as_millis(),
+            self.differences
         )
     }
 }
@@ -79,27 +108,35 @@ impl std::fmt::Display for Outcome {
 fn run(arguments: &Arguments) -> Result<Outcome> {
     say("building the sidecar");
     let binary = build::sidecar()?;
-    say("fetching redis 8.0, 7.0 and 6.0");
-    let [newest, middle, oldest] = fetch()?;
+    say("fetching redis 6.0 and 8.0");
+    let [old, new] = fetch()?;
 
     let started = Instant::now();
-    let master = Server::start(&newest, Options::new())?;
-    let commands = data::fill_core(&mut master.client()?, DATA_SCALE)?;
-    say(&format!("{} is the master; {commands} commands filled it", newest.name()));
+    say(&format!("WITHOUT Segue: {} is made a replica of {}", old.name(), new.name()));
+    let newer = Server::start(&new, Options::new())?;
+    say(&format!("  its log says: {}", refused::log_line(&old, &newer)?));
+    drop(newer);
 
-    say(&format!("WITHOUT Segue: {} is made its replica", oldest.name()));
-    say(&format!("  its log says: {}", refused::log_line(&oldest, &master)?));
-
-    say(&format!("WITH Segue: {} and {} dial the sidecar instead", oldest.name(), middle.name()));
-    let mut cluster = Cluster::start(&binary, master, &[oldest, middle])?;
-    let outcome = translate(&mut cluster, arguments);
+    say(&format!("WITH Segue: three nodes of {}, a sidecar beside each", old.name()));
+    let soak = Duration::from_secs(arguments.soak_seconds);
+    let cluster = Cluster::start(&binary, &[(FROM, &old), (TO, &new)], soak, |master| {
+        let commands = data::fill_core(&mut client::connect(master)?, DATA_SCALE)?;
+        say(&format!("  n1 is the master; {commands} commands filled it"));
+        Ok(())
+    })?;
+    let operator = Operator::of(&binary, &cluster)?;
+    let writers = Writers::start(cluster.ports(), arguments.rate);
+    let outcome = there_and_back(&operator, &cluster, &writers).and_then(|()| {
+        let history = writers.stop()?;
+        compare(&cluster, &history)
+    });
     match outcome {
         Ok(outcome) if outcome.is_good() => {
             say(&format!("took {:.0} s", started.elapsed().as_secs_f64()));
             Ok(outcome)
         }
         bad => {
-            eprintln!("demo: seed {}; logs are kept in:", arguments.seed);
+            eprintln!("demo: logs are kept in:");
             for folder in cluster.keep_folders() {
                 eprintln!("  {}", folder.display());
             }
@@ -108,69 +145,60 @@ fn run(arguments: &Arguments) -> Result<Outcome> {
     }
 }
 
-fn fetch() -> Result<[Store; 3]> {
-    let names = ["redis-8.0".parse()?, "redis-7.0".parse()?, "redis-6.0".parse()?];
+fn fetch() -> Result<[Store; 2]> {
+    let names = [FROM.parse()?, TO.parse()?];
     let progress = Progress::new("stores");
     let stores = stores::fetch(&names, &progress);
     progress.finish();
-    stores?.try_into().map_err(|_| anyhow::anyhow!("three stores were asked for, others came"))
+    stores?.try_into().map_err(|_| anyhow::anyhow!("two stores were asked for, others came"))
 }
 
-/// Syncs the replicas under writes, lets them follow, and compares all data in the end.
-fn translate(cluster: &mut Cluster, arguments: &Arguments) -> Result<Outcome> {
-    let options =
-        load::Options { seed: arguments.seed, rate_per_s: Some(LOAD_RATE_PER_S), ..Default::default() };
-    let load = Load::start(cluster.master.port(), options)?;
-    cluster.attach_replicas()?;
-    live::show(cluster, &load, Duration::from_secs(arguments.seconds))?;
-    let counts = load.stop()?;
-    say(&format!("  the load wrote {} commands", counts.acknowledged));
-    if let (true, Some(error)) = (counts.errors > 0, &counts.last_error) {
-        say(&format!("  note: the master refused {} commands, the last with: {error}", counts.errors));
-    }
-    if let (true, Some(error)) = (counts.disconnects > 0, &counts.last_error) {
-        bail!("the load lost its connection to the master: {error}");
-    }
-
-    lag::wait_until_level(cluster).context("the replicas do not reach the master's offset")?;
-    say("  every replica has acknowledged the master's own offset");
-    let mut outcome = Outcome { keys: 0, differences: 0, losses: 0 };
-    for replica in &cluster.replicas {
-        let comparison = reader::compare(cluster.master.port(), replica.server.port())?;
-        say(&format!("  {} against the master: {comparison}", replica.server.store().name()));
-        outcome.keys = outcome.keys.saturating_add(comparison.keys);
-        outcome.differences = outcome.differences.saturating_add(comparison.differences_total);
-    }
-    outcome.losses = report_losses(cluster)?;
-    check_logs(cluster)?;
-    Ok(outcome)
+fn there_and_back(operator: &Operator, cluster: &Cluster, writers: &Writers) -> Result<()> {
+    operator.tells(&["plan", "--to", TO])?;
+    operator.tells(&["start", "--to", TO])?;
+    operator.looks_on("upgraded", writers)?;
+    all_run(cluster, "8.0.")?;
+    operator.tells(&["rollback"])?;
+    operator.looks_on("rolled-back", writers)?;
+    all_run(cluster, "6.0.")?;
+    operator.tells(&["start", "--to", TO])?;
+    operator.looks_on("upgraded", writers)?;
+    operator.tells(&["finalize"])?;
+    operator.looks_on("done", writers)?;
+    all_run(cluster, "8.0.")
 }
 
-/// Losses of data; those of bookkeeping (counters that older releases do not keep) are only mentioned.
-fn report_losses(cluster: &Cluster) -> Result<u64> {
-    let losses = cluster.sidecar.losses()?;
-    let counts = losses.get("counts").and_then(|counts| counts.as_array()).context("no counts of losses")?;
-    let mut data: u64 = 0;
-    for count in counts {
-        let text = |field: &str| count.get(field).and_then(|value| value.as_str()).unwrap_or("?");
-        let number = count.get("count").and_then(serde_json::Value::as_u64).context("a loss has no count")?;
-        if text("grade") != "bookkeeping" {
-            data = data.saturating_add(number);
-        }
-        say(&format!("  note: {number} × {} ({}) for {}", text("kind"), text("grade"), text("peer")));
-    }
-    Ok(data)
-}
-
-/// A replica that cannot run a command says so in its log alone: the link stays up.
-fn check_logs(cluster: &Cluster) -> Result<()> {
-    for replica in &cluster.replicas {
-        let log = replica.server.log_text();
-        if let Some(line) = log.lines().find(|line| line.contains("sending an error to its master")) {
-            bail!("the log of {} says: {line}", replica.server.store().name());
+/// By the stores' own words.
+fn all_run(cluster: &Cluster, version: &str) -> Result<()> {
+    for node in &cluster.nodes {
+        let found = node.version()?;
+        if !found.starts_with(version) {
+            bail!("the store on port {} is {found} and not {version}x", node.port);
         }
     }
     Ok(())
+}
+
+/// Every acknowledged write against the master, and the secondaries' whole data against the master's.
+fn compare(cluster: &Cluster, history: &History) -> Result<Outcome> {
+    cluster.level().context("the secondaries do not reach the master's offset")?;
+    let master = cluster.master()?;
+    let lost = history.lost(master.port)?;
+    for write in lost.iter().take(LOST_SHOWN_MAX) {
+        say(&format!("  lost: {write}"));
+    }
+    let mut differences: u64 = 0;
+    for node in cluster.nodes.iter().filter(|node| node.port != master.port) {
+        let comparison = reader::compare(master.port, node.port)?;
+        say(&format!("  the store on port {} against the master: {comparison}", node.port));
+        differences = differences.saturating_add(comparison.differences_total);
+    }
+    Ok(Outcome {
+        acknowledged: history.writes.len(),
+        lost: lost.len(),
+        longest_pause: history.longest_pause,
+        differences,
+    })
 }
 
 fn say(text: &str) {
