@@ -1,6 +1,8 @@
 //! What the sidecar says of itself: the shapes of `/v1/status`, `/v1/losses` and `/v1/translation`.
 //!
-//! Plain data, read by the admin API and by `segue status`; written by the relay.
+//! Plain data, read by the admin API and by `segue status`; written by the relay. [`upgrade`]: that of `/v1/upgrade`.
+
+pub mod upgrade;
 
 use serde::{Deserialize, Serialize};
 

@@ -5,15 +5,22 @@
 //! | listener | routes |
 //! |---|---|
 //! | admin | `GET /v1/status`, `GET /v1/losses`, `GET` and `PUT /v1/translation`, `/livez`, `/readyz` |
-//! | | `PUT /v1/config/reload` |
+//! | | `PUT /v1/translation/all`, `PUT /v1/config/reload` |
+//! | | `GET /v1/upgrade`, `POST /v1/upgrade/{plan,start,pause,resume,abort,rollback,finalize}` |
 //! | metrics | `GET /metrics`, `/livez`, `/readyz` |
 //!
 //! Answers are JSON, errors are `{"error": "…"}`; only `/metrics` is the Prometheus text format.
 
 mod routes;
 mod server;
+mod upgrade;
 
-use crate::status::{ConfigStatus, LossesStatus, Status, TranslationChange, TranslationStatus};
+use std::sync::Arc;
+
+use crate::{
+    status::{ConfigStatus, LossesStatus, Status, TranslationChange, TranslationStatus},
+    upgrade::desk::UpgradeDesk,
+};
 
 pub use routes::Routes;
 pub use server::{BODY_BYTES_MAX, CONNECTION_TIME_MAX, CONNECTIONS_MAX, HEADER_TIME_MAX, serve};
@@ -37,6 +44,9 @@ pub trait Sidecar: Send + Sync + 'static {
     /// # Errors
     /// [`ChangeRefused`]; then the config is as it was.
     fn reload_config(&self) -> Result<ConfigStatus, ChangeRefused>;
+
+    /// The upgrade of the whole cluster; `None` without a mesh.
+    fn upgrade(&self) -> Option<Arc<dyn UpgradeDesk>>;
 
     /// Whether links are accepted.
     ///

@@ -10,9 +10,12 @@ use hyper::{
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
 use prometheus::{Encoder, TextEncoder};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
-use super::{BODY_BYTES_MAX, ChangeRefused, ChangeRefusedKind, Sidecar};
+use super::{
+    BODY_BYTES_MAX, ChangeRefused, ChangeRefusedKind, Sidecar,
+    upgrade::{self, Act},
+};
 use crate::status::TranslationChange;
 
 /// What a listener serves.
@@ -22,7 +25,7 @@ pub enum Routes {
     Metrics,
 }
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Answers one request from this address.
 pub(super) async fn answer(
@@ -39,6 +42,9 @@ pub(super) async fn answer(
         (Page::Losses, &Method::GET | &Method::HEAD) => json(StatusCode::OK, &sidecar.losses()),
         (Page::Translation, &Method::GET | &Method::HEAD) => json(StatusCode::OK, &sidecar.translation()),
         (Page::Translation, &Method::PUT) => change(request, from, sidecar).await,
+        (Page::TranslationOfAll, &Method::PUT) => upgrade::translate(request, from, sidecar).await,
+        (Page::Upgrade, &Method::GET | &Method::HEAD) => upgrade::status(sidecar),
+        (Page::Act(act), &Method::POST) => upgrade::act(act, request, from, sidecar).await,
         (Page::Reload, &Method::PUT) => match sidecar.reload_config() {
             Ok(status) => json(StatusCode::OK, &status),
             Err(refused) => not_made(&refused),
@@ -68,6 +74,9 @@ enum Page {
     Status,
     Losses,
     Translation,
+    TranslationOfAll,
+    Upgrade,
+    Act(Act),
     Reload,
     Live,
     Ready,
@@ -82,8 +91,11 @@ impl Page {
             (Routes::Admin, "/v1/status") => Some(Self::Status),
             (Routes::Admin, "/v1/losses") => Some(Self::Losses),
             (Routes::Admin, "/v1/translation") => Some(Self::Translation),
+            (Routes::Admin, "/v1/translation/all") => Some(Self::TranslationOfAll),
+            (Routes::Admin, "/v1/upgrade") => Some(Self::Upgrade),
             (Routes::Admin, "/v1/config/reload") => Some(Self::Reload),
             (Routes::Metrics, "/metrics") => Some(Self::Metrics),
+            (Routes::Admin, path) => path.strip_prefix("/v1/upgrade/").and_then(Act::at).map(Self::Act),
             _ => None,
         }
     }
@@ -91,8 +103,11 @@ impl Page {
     const fn methods(self) -> &'static str {
         match self {
             Self::Translation => "GET, HEAD, PUT",
-            Self::Reload => "PUT",
-            Self::Status | Self::Losses | Self::Live | Self::Ready | Self::Metrics => "GET, HEAD",
+            Self::Reload | Self::TranslationOfAll => "PUT",
+            Self::Act(_) => "POST",
+            Self::Status | Self::Losses | Self::Upgrade | Self::Live | Self::Ready | Self::Metrics => {
+                "GET, HEAD"
+            }
         }
     }
 }
@@ -100,7 +115,11 @@ impl Page {
 impl Routes {
     const fn pages(self) -> &'static str {
         match self {
-            Self::Admin => "/v1/status, /v1/losses, /v1/translation, /v1/config/reload, /livez and /readyz",
+            Self::Admin => {
+                "/v1/status, /v1/losses, /v1/translation, /v1/translation/all, /v1/upgrade, \
+                 /v1/upgrade/{plan,start,pause,resume,abort,rollback,finalize}, /v1/config/reload, /livez and \
+                 /readyz"
+            }
             Self::Metrics => "/metrics, /livez and /readyz",
         }
     }
@@ -108,29 +127,48 @@ impl Routes {
 
 /// `PUT /v1/translation`.
 async fn change(request: Request<Incoming>, from: SocketAddr, sidecar: &dyn Sidecar) -> Answer {
-    let body = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(e) if e.is::<LengthLimitError>() => {
-            let message = format!("the body is larger than {BODY_BYTES_MAX} bytes");
-            return error(StatusCode::PAYLOAD_TOO_LARGE, &message);
-        }
-        Err(e) => return error(StatusCode::BAD_REQUEST, &format!("the body was cut off: {e}")),
-    };
-    let change: TranslationChange = match serde_json::from_slice(&body) {
+    let change = match translation_change(request, from).await {
         Ok(change) => change,
-        Err(e) => {
-            let message = format!("the body is not a change of the translation in JSON: {e}");
-            return error(StatusCode::BAD_REQUEST, &message);
-        }
+        Err(answer) => return answer,
     };
-    if change.mode.is_none() && change.loss.is_none() {
-        return error(StatusCode::BAD_REQUEST, "nothing to change; expected \"mode\", \"loss\" or both");
-    }
-    let who = change.who.filter(|who| !who.is_empty()).unwrap_or_else(|| from.to_string());
-    match sidecar.set_translation(TranslationChange { who: Some(who), ..change }) {
+    match sidecar.set_translation(change) {
         Ok(translation) => json(StatusCode::OK, &translation),
         Err(refused) => not_made(&refused),
     }
+}
+
+/// The change that a request asks for. `who` is always there.
+pub(super) async fn translation_change(
+    request: Request<Incoming>,
+    from: SocketAddr,
+) -> Result<TranslationChange, Answer> {
+    let change: TranslationChange = parsed(&body(request).await?, "a change of the translation")?;
+    if change.mode.is_none() && change.loss.is_none() {
+        let message = "nothing to change; expected \"mode\", \"loss\" or both";
+        return Err(error(StatusCode::BAD_REQUEST, message));
+    }
+    Ok(TranslationChange { who: Some(who(change.who, from)), ..change })
+}
+
+/// Who asks: by name, or else from where.
+pub(super) fn who(name: Option<String>, from: SocketAddr) -> String {
+    name.filter(|who| !who.is_empty()).unwrap_or_else(|| from.to_string())
+}
+
+pub(super) async fn body(request: Request<Incoming>) -> Result<Bytes, Answer> {
+    match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(e) if e.is::<LengthLimitError>() => {
+            let message = format!("the body is larger than {BODY_BYTES_MAX} bytes");
+            Err(error(StatusCode::PAYLOAD_TOO_LARGE, &message))
+        }
+        Err(e) => Err(error(StatusCode::BAD_REQUEST, &format!("the body was cut off: {e}"))),
+    }
+}
+
+pub(super) fn parsed<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, Answer> {
+    serde_json::from_slice(body)
+        .map_err(|e| error(StatusCode::BAD_REQUEST, &format!("the body is not {what} in JSON: {e}")))
 }
 
 fn not_made(refused: &ChangeRefused) -> Answer {
@@ -154,7 +192,7 @@ pub(super) fn error(status: StatusCode, message: &str) -> Answer {
     json(status, &serde_json::json!({ "error": message }))
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     match serde_json::to_vec(value) {
         Ok(text) => page(status, HeaderValue::from_static("application/json"), text),
         Err(_) => page(StatusCode::INTERNAL_SERVER_ERROR, HeaderValue::from_static("text/plain"), Vec::new()),

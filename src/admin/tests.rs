@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::*;
+use super::{upgrade::tests::Desk, *};
 use crate::status::{ConfigStatus, LossCount, NodeStatus};
 
 /// A sidecar that says fixed things and remembers what it was told.
@@ -18,6 +18,13 @@ pub(crate) struct Fake {
     changes: Mutex<Vec<TranslationChange>>,
     not_ready: bool,
     wrong_config: bool,
+    desk: Option<Arc<Desk>>,
+}
+
+impl Fake {
+    pub fn with(desk: Arc<Desk>) -> Self {
+        Self { desk: Some(desk), ..Self::default() }
+    }
 }
 
 impl Sidecar for Fake {
@@ -74,6 +81,10 @@ impl Sidecar for Fake {
         Ok(ConfigStatus { loaded_at_unix_s: 9, last_error: None })
     }
 
+    fn upgrade(&self) -> Option<Arc<dyn UpgradeDesk>> {
+        self.desk.clone().map(|desk| desk as Arc<dyn UpgradeDesk>)
+    }
+
     fn ready(&self) -> Result<(), String> {
         if self.not_ready { Err("no listener is open".to_owned()) } else { Ok(()) }
     }
@@ -103,25 +114,25 @@ pub(crate) async fn start(routes: Routes, fake: Fake) -> Running {
     Running { address, stop, server, fake }
 }
 
-struct Answer {
+pub(crate) struct Answer {
     /// Status line and headers, in lower case.
     head: String,
-    body: String,
+    pub body: String,
 }
 
 impl Answer {
-    fn status(&self) -> &str {
+    pub fn status(&self) -> &str {
         self.head.split(' ').nth(1).unwrap()
     }
 
-    fn error(&self) -> String {
+    pub fn error(&self) -> String {
         let body: serde_json::Value = serde_json::from_str(&self.body).unwrap();
         body.get("error").unwrap().as_str().unwrap().to_owned()
     }
 }
 
 impl Running {
-    async fn send(&self, request: &str) -> Answer {
+    pub async fn send(&self, request: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
@@ -130,7 +141,7 @@ impl Running {
         Answer { head: head.to_lowercase(), body: body.to_owned() }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Answer {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: segue\r\n\r\n")).await
     }
 
@@ -188,7 +199,8 @@ async fn each_listener_has_its_own_pages() {
     assert_eq!(missing.status(), "404");
     assert_eq!(
         missing.error(),
-        "no such page; there are /v1/status, /v1/losses, /v1/translation, /v1/config/reload, /livez and /readyz"
+        "no such page; there are /v1/status, /v1/losses, /v1/translation, /v1/translation/all, /v1/upgrade, \
+         /v1/upgrade/{plan,start,pause,resume,abort,rollback,finalize}, /v1/config/reload, /livez and /readyz"
     );
     let missing = metrics.get("/v1/status").await;
     assert_eq!(missing.status(), "404");

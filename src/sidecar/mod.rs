@@ -94,6 +94,7 @@ async fn serve(start: Start) -> Result<(), Failure> {
         config_file: start.config_file,
         set_log_level: start.set_log_level,
         reloading: Mutex::default(),
+        upgrade: None,
     });
     let (stop, control_stop) = (CancellationToken::new(), CancellationToken::new());
     let control = Control::start(control_listeners, running.clone(), control_stop.clone());

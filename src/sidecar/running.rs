@@ -17,6 +17,7 @@ use crate::{
     registry,
     relay::{ChangeError, Shared},
     status::{ConfigStatus, LossesStatus, Status, TranslationChange, TranslationStatus},
+    upgrade::desk::UpgradeDesk,
 };
 
 pub struct Running {
@@ -26,6 +27,8 @@ pub struct Running {
     pub set_log_level: SetLogLevel,
     /// One reload at a time: they come from a signal and from the admin API.
     pub reloading: Mutex<()>,
+    /// `None` without a mesh.
+    pub upgrade: Option<Arc<dyn UpgradeDesk>>,
 }
 
 impl Running {
@@ -89,6 +92,10 @@ impl admin::Sidecar for Running {
 
     fn reload_config(&self) -> Result<ConfigStatus, ChangeRefused> {
         self.reload()
+    }
+
+    fn upgrade(&self) -> Option<Arc<dyn UpgradeDesk>> {
+        self.upgrade.clone()
     }
 
     fn ready(&self) -> Result<(), String> {

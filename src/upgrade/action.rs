@@ -50,6 +50,16 @@ pub enum Generation {
     New,
 }
 
+impl Generation {
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Old => "old",
+            Self::New => "new",
+        }
+    }
+}
+
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -10,11 +10,17 @@
 //! | [`plan`] | pure: (transaction, event, now) → actions |
 //! | `rollback` | the way back |
 //! | [`state`] | what all sidecars agree on: the registry, the transaction, its journal |
+//! | [`wish`] | what an operator asks for |
+//! | [`ahead`] | what is still to come, if nothing fails |
+//! | [`view`] | all of it for an operator |
+//! | [`desk`] | what an operator's commands reach |
 //!
 //! Nothing here does IO, reads a clock or draws a random number: what a coordinator decides must be what any
 //! other would have decided, and a simulation must replay exactly.
 
 pub mod action;
+pub mod ahead;
+pub mod desk;
 pub mod fleet;
 pub mod order;
 pub mod plan;
@@ -22,3 +28,5 @@ mod rollback;
 pub mod rules;
 pub mod state;
 pub mod transaction;
+pub mod view;
+pub mod wish;

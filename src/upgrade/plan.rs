@@ -124,17 +124,41 @@ enum StepKind {
     GateAfter,
 }
 
+const fn steps_to(generation: Generation) -> &'static [StepKind] {
+    match generation {
+        Generation::New => UP,
+        Generation::Old => BACK,
+    }
+}
+
+/// The names of the steps to a generation, in order; as [`Do::label`] has them.
+pub fn step_labels(to: Generation) -> impl Iterator<Item = &'static str> {
+    steps_to(to).iter().map(|step| step.label())
+}
+
+impl StepKind {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::GateBefore => "gate-before",
+            Self::MoveMaster => "move-master",
+            Self::SetAside => "set-aside",
+            Self::Stop => "stop",
+            Self::Install => "install",
+            Self::Start => "start",
+            Self::CatchUp => "catch-up",
+            Self::Notify => "notify",
+            Self::GateAfter => "gate-after",
+        }
+    }
+}
+
 impl Course {
     pub(super) const fn new(to: Generation) -> Self {
         Self { to, done: 0, attempts: 0, waits_since: None }
     }
 
     fn next(&self) -> Option<StepKind> {
-        let steps = match self.to {
-            Generation::New => UP,
-            Generation::Old => BACK,
-        };
-        steps.get(self.done).copied()
+        steps_to(self.to).get(self.done).copied()
     }
 
     /// Nothing of it disturbs the node yet.
@@ -174,6 +198,7 @@ impl Transaction {
             paused: None,
             pending: Vec::new(),
             fleet,
+            started_at: now,
             moved_at: Moment(0),
             steps: 0,
             barrier_open: false,
@@ -325,7 +350,7 @@ impl Transaction {
     fn time_out(&mut self, now: Moment) {
         let late: Vec<_> =
             self.pending.iter().filter(|pending| pending.action.deadline <= now).cloned().collect();
-        for Pending { action, waits_for } in late {
+        for Pending { action, waits_for, .. } in late {
             self.take_pending(action.id);
             let waits_for = waits_for.map(|why| format!(": {why}")).unwrap_or_default();
             let why = format!("{} took too long{waits_for}", action.what.label());
@@ -531,7 +556,7 @@ impl Transaction {
         self.steps += 1;
         let id = ActionId { transaction: self.id, step: self.steps, attempt };
         let action = Action { id, node, what, deadline: now.after(wait) };
-        self.pending.push(Pending { action: action.clone(), waits_for: None });
+        self.pending.push(Pending { action: action.clone(), asked_at: now, waits_for: None });
         actions.push(action);
     }
 }

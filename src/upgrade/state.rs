@@ -10,7 +10,7 @@ use super::{
     fleet::Fleet,
     plan::{Command, Event},
     rules::Rules,
-    transaction::{Phase, Transaction, by_name},
+    transaction::{Pending, Phase, Transaction, by_name},
 };
 use crate::{
     cluster::Machine,
@@ -23,6 +23,8 @@ pub const JOURNAL_LINES_MAX: usize = 2048;
 pub const JOURNAL_LINE_BYTES_MAX: usize = 4096;
 /// Transactions that are remembered once they are over.
 pub const HISTORY_MAX: usize = 16;
+/// Steps whose times are remembered.
+pub const STEPS_MAX: usize = 1024;
 /// Changes of the translation that are remembered.
 pub const CHANGES_MAX: usize = 256;
 
@@ -35,11 +37,14 @@ pub struct State {
     pub history: VecDeque<Ended>,
     /// What was decided and what came of it, oldest first.
     pub journal: VecDeque<Line>,
+    /// The steps that were done, oldest first, of all transactions.
+    pub steps: VecDeque<Step>,
     /// The translation's settings that the operator made for all nodes, newest first.
     pub translations: VecDeque<TranslationChanged>,
     /// Of the pending actions, which a node has begun.
     pub claimed: BTreeMap<PeerName, ActionId>,
     next_transaction: u64,
+    steps_done: u64,
 }
 
 /// What the registry knows of a node.
@@ -66,6 +71,18 @@ pub struct Ended {
     pub to: Release,
     pub phase: Phase,
     pub at: Moment,
+}
+
+/// A step that was done, and how long it took from when it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Counted over all transactions, from 1.
+    pub number: u64,
+    pub transaction: u64,
+    pub node: PeerName,
+    /// [`Do::label`](super::action::Do::label).
+    pub label: String,
+    pub took_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,8 +246,8 @@ impl State {
     fn ended(&mut self, id: ActionId, outcome: Outcome, output: Vec<String>, at: Moment) -> Answer {
         let pending = self
             .running()
-            .and_then(|transaction| transaction.unfinished().find(|action| action.id == id).cloned());
-        let Some(action) = pending else { return Answer::Stale };
+            .and_then(|transaction| transaction.pending.iter().find(|pending| pending.action.id == id));
+        let Some(Pending { action, asked_at, .. }) = pending.cloned() else { return Answer::Stale };
         for line in output {
             self.note(at, Some(action.node.clone()), Some(id), &line);
         }
@@ -240,6 +257,19 @@ impl State {
             Outcome::NotYet(why) => format!("{label} waits: {why}"),
             Outcome::Failed(why) => format!("{label} failed: {why}"),
         };
+        if outcome == Outcome::Done {
+            self.steps_done += 1;
+            if self.steps.len() >= STEPS_MAX {
+                self.steps.pop_front();
+            }
+            self.steps.push_back(Step {
+                number: self.steps_done,
+                transaction: id.transaction,
+                node: action.node.clone(),
+                label: label.to_owned(),
+                took_ms: at.0.saturating_sub(asked_at.0),
+            });
+        }
         self.note(at, Some(action.node), Some(id), &said);
         self.happened(Event::Ended(id, outcome), at)
     }

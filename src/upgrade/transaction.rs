@@ -28,6 +28,7 @@ pub struct Transaction {
     pub paused: Option<Pause>,
     pub pending: Vec<Pending>,
     pub fleet: Fleet,
+    pub started_at: Moment,
     /// When the master was last moved: whoever looked at the fleet before saw another one.
     pub(super) moved_at: Moment,
     pub(super) steps: u64,
@@ -39,6 +40,7 @@ pub struct Transaction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     pub action: Action,
+    pub asked_at: Moment,
     /// Why it is not done yet, as last heard.
     pub waits_for: Option<String>,
 }
@@ -126,6 +128,17 @@ pub enum Cause {
 }
 
 impl Cause {
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Barrier => "barrier",
+            Self::Gate => "gate",
+            Self::Failed => "failed",
+            Self::TakenBack => "taken-back",
+        }
+    }
+
     /// What to do.
     #[must_use]
     pub const fn advice(self) -> &'static str {
@@ -142,6 +155,17 @@ impl Phase {
     #[must_use]
     pub const fn is_over(&self) -> bool {
         matches!(self, Self::Done | Self::RolledBack { .. } | Self::Failed { .. })
+    }
+
+    /// Why it failed, or goes or went back.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::RollingBack { reason } | Self::RolledBack { reason } | Self::Failed { reason } => {
+                Some(reason)
+            }
+            _ => None,
+        }
     }
 
     #[must_use]

@@ -1,0 +1,172 @@
+//! `/v1/upgrade`, and `PUT /v1/translation/all`: what all sidecars agree on.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use hyper::{Request, StatusCode, body::Incoming};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    Sidecar,
+    routes::{Answer, body, error, json, parsed, translation_change, who},
+};
+use crate::{
+    cluster::NotAgreed,
+    status::TranslationChange,
+    upgrade::{
+        desk::UpgradeDesk,
+        plan::Command,
+        state::{self, Entry},
+        view,
+        wish::{Fit, Unfit, Wish},
+    },
+};
+
+/// What can be posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Plan,
+    Start,
+    Pause,
+    Resume,
+    Abort,
+    Rollback,
+    Finalize,
+}
+
+/// The body of a command; it may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Told {
+    who: Option<String>,
+    accept_losses: bool,
+}
+
+impl Act {
+    pub fn at(name: &str) -> Option<Self> {
+        Some(match name {
+            "plan" => Self::Plan,
+            "start" => Self::Start,
+            "pause" => Self::Pause,
+            "resume" => Self::Resume,
+            "abort" => Self::Abort,
+            "rollback" => Self::Rollback,
+            "finalize" => Self::Finalize,
+            _ => return None,
+        })
+    }
+
+    fn command(self, accept_losses: bool) -> Option<Command> {
+        Some(match self {
+            Self::Plan | Self::Start => return None,
+            Self::Pause => Command::Pause,
+            Self::Resume => Command::Resume,
+            Self::Abort => Command::Abort,
+            Self::Rollback => Command::Rollback { accept_losses },
+            Self::Finalize => Command::Finalize,
+        })
+    }
+}
+
+/// `GET /v1/upgrade`.
+pub(super) fn status(sidecar: &dyn Sidecar) -> Answer {
+    match desk(sidecar) {
+        Ok(desk) => {
+            json(StatusCode::OK, &view::status(&desk.node(), &desk.state(), &desk.standing(), desk.now()))
+        }
+        Err(answer) => answer,
+    }
+}
+
+/// `POST /v1/upgrade/…`.
+pub(super) async fn act(
+    act: Act,
+    request: Request<Incoming>,
+    from: SocketAddr,
+    sidecar: &dyn Sidecar,
+) -> Answer {
+    acted(act, request, from, sidecar).await.unwrap_or_else(|answer| answer)
+}
+
+async fn acted(
+    act: Act,
+    request: Request<Incoming>,
+    from: SocketAddr,
+    sidecar: &dyn Sidecar,
+) -> Result<Answer, Answer> {
+    let desk = desk(sidecar)?;
+    let body = body(request).await?;
+    if matches!(act, Act::Plan | Act::Start) {
+        let wish: Wish = parsed(&body, "a wish for an upgrade")?;
+        let fit = fit(&wish, &*desk)?;
+        let begun = fit.begin(desk.now()).map_err(|unfit| refused(&unfit))?;
+        return match act {
+            Act::Plan => Ok(json(StatusCode::OK, &view::plan(&begun))),
+            _ => propose(&*desk, fit.entry(who(wish.who, from), desk.now())).await,
+        };
+    }
+    let told: Told = if body.is_empty() { Told::default() } else { parsed(&body, "a command's")? };
+    let at = desk.now();
+    match act.command(told.accept_losses) {
+        Some(command) => propose(&*desk, Entry::Command { at, who: who(told.who, from), command }).await,
+        None => Err(error(StatusCode::NOT_FOUND, "no such command")),
+    }
+}
+
+/// `PUT /v1/translation/all`.
+pub(super) async fn translate(request: Request<Incoming>, from: SocketAddr, sidecar: &dyn Sidecar) -> Answer {
+    translated(request, from, sidecar).await.unwrap_or_else(|answer| answer)
+}
+
+async fn translated(
+    request: Request<Incoming>,
+    from: SocketAddr,
+    sidecar: &dyn Sidecar,
+) -> Result<Answer, Answer> {
+    let desk = desk(sidecar)?;
+    let change = translation_change(request, from).await?;
+    let entry = Entry::Translate {
+        at: desk.now(),
+        who: who(change.who.clone(), from),
+        change: TranslationChange { who: None, ..change },
+    };
+    propose(&*desk, entry).await
+}
+
+fn desk(sidecar: &dyn Sidecar) -> Result<Arc<dyn UpgradeDesk>, Answer> {
+    let none =
+        "this sidecar is in no mesh: give its config a [mesh] and an [upgrade], and the same to its peers";
+    sidecar.upgrade().ok_or_else(|| error(StatusCode::NOT_FOUND, none))
+}
+
+fn fit(wish: &Wish, desk: &dyn UpgradeDesk) -> Result<Fit, Answer> {
+    let fleet = desk.fleet().map_err(|why| error(StatusCode::SERVICE_UNAVAILABLE, &why))?;
+    wish.fit(&desk.state(), desk.rules(), fleet).map_err(|unfit| refused(&unfit))
+}
+
+async fn propose(desk: &dyn UpgradeDesk, entry: Entry) -> Result<Answer, Answer> {
+    match desk.propose(entry).await {
+        Ok(state::Answer::Done) => Ok(json(StatusCode::OK, &json!({ "done": true }))),
+        Ok(state::Answer::Stale) => Err(error(StatusCode::CONFLICT, "what this was about is over")),
+        Ok(state::Answer::Rejected(why)) => Err(error(StatusCode::CONFLICT, &why)),
+        Err(not @ NotAgreed::Failed(_)) => Err(error(StatusCode::INTERNAL_SERVER_ERROR, &not.to_string())),
+        Err(not) => {
+            let message = format!("{not}; it may still come to be: see `segue upgrade status`");
+            Err(error(StatusCode::SERVICE_UNAVAILABLE, &message))
+        }
+    }
+}
+
+fn refused(unfit: &Unfit) -> Answer {
+    let status = match unfit {
+        Unfit::NoRelease(_) | Unfit::Rule(_) => StatusCode::BAD_REQUEST,
+        Unfit::ManyReleases(_) | Unfit::NoneKnown | Unfit::Already(_) | Unfit::Rejected(_) => {
+            StatusCode::CONFLICT
+        }
+    };
+    error(status, &unfit.to_string())
+}
+
+#[cfg(test)]
+#[path = "upgrade_tests.rs"]
+pub(crate) mod tests;
