@@ -7,7 +7,8 @@ use prometheus::{
 /// What `segue_mesh_proposals_total{outcome}` counts by.
 pub const OUTCOMES: [&str; 5] = ["agreed", "no-majority", "timed-out", "failed", "stopped"];
 /// What `segue_mesh_refusals_total{reason}` counts by.
-pub const REFUSALS: [&str; 6] = ["tls", "unknown-node", "wrong-name", "other-mesh", "too-large", "bad-request"];
+pub const REFUSALS: [&str; 6] =
+    ["tls", "unknown-node", "wrong-name", "other-mesh", "too-large", "bad-request"];
 
 #[derive(Clone)]
 pub struct Metrics {
