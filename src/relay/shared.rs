@@ -47,7 +47,7 @@ const OTHER_FILES: usize = 256;
 pub struct Shared {
     config: ArcSwap<Config>,
     pub(super) protocol: Arc<dyn Protocol>,
-    pub(super) peers: Peers,
+    pub(super) peers: Arc<Peers>,
     pub(super) tls: Arc<tls::Current>,
     pub(super) streams: Streams,
     pub(super) losses: LossReport,
@@ -79,7 +79,7 @@ impl Shared {
         let metrics = Metrics::new()?;
         let tls = Arc::new(tls::Current::new(config.tls.clone(), metrics.tls_renewals.clone()));
         Ok(Self {
-            peers: Peers::new(&config, protocol.clone(), tls.clone()),
+            peers: Arc::new(Peers::new(&config, protocol.clone(), tls.clone())),
             tls,
             streams: Streams::open(&config.state.dir)?,
             losses: LossReport::new(),
@@ -103,8 +103,22 @@ impl Shared {
     }
 
     /// The config as it is now; a reload brings another.
-    pub(super) fn config(&self) -> Arc<Config> {
+    pub fn config(&self) -> Arc<Config> {
         self.config.load_full()
+    }
+
+    pub fn protocol(&self) -> &dyn Protocol {
+        &*self.protocol
+    }
+
+    /// The own node and its peers, to reach their stores.
+    pub fn peers(&self) -> Arc<Peers> {
+        self.peers.clone()
+    }
+
+    /// For what goes by the release that the own store was last known to be.
+    pub async fn ask_own_release(&self) {
+        self.peers.own_release().await;
     }
 
     pub(super) fn reloads(&self) -> MutexGuard<'_, ConfigStatus> {
