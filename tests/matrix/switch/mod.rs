@@ -19,7 +19,7 @@ use segue::{
 };
 use segue_bench::{
     child::wait_for,
-    data, port,
+    command, data, port,
     server::{Options, Server},
     sidecar::Sidecar,
     stores::Store,
@@ -32,6 +32,7 @@ use crate::cluster::{SYNC_TIME_MAX, follow, link_is_up, syncs};
 use writers::Writers;
 
 const PAUSE_TIME_MAX: Duration = Duration::from_secs(5);
+const KEYS_COMPARED: usize = 200;
 /// A driver that says "not yet" is asked again.
 const RETRY_PERIOD: Duration = Duration::from_millis(100);
 const TRIES_MAX: u32 = 100;
@@ -183,13 +184,30 @@ fn switches(stores: [&str; 2], announced: bool) -> Result<Site> {
         println!("{} -> {}: a client was held for {longest:?}", stores[from], stores[to]);
         site.await_follows(from)?;
     }
+    assert_samples_are_equal(&site)?;
     let written = writers.assert_nothing_lost(site.stores[0].port())?;
     println!("{written} writes were acknowledged, and all are there");
     Ok(site)
 }
 
+/// Under load: what changes meanwhile is no difference; what is not replicated is one.
+fn assert_samples_are_equal(site: &Site) -> Result<()> {
+    let master = site.to(0).to;
+    let compared = || site.runtime.block_on(site.drivers[1].compare(&master, KEYS_COMPARED));
+    let differ = compared()?;
+    ensure!(differ.is_empty(), "{differ:?}");
+    command!("CONFIG", "SET", "slave-read-only", "no").exec(&mut site.stores[1].client()?)?;
+    let mut replica = site.stores[1].client()?;
+    command!("SELECT", 15).exec(&mut replica)?;
+    command!("FLUSHDB").exec(&mut replica)?;
+    command!("SET", "only here", 1).exec(&mut replica)?;
+    let differ = compared()?;
+    ensure!(differ.iter().any(|key| key == "only here (database 15)"), "{differ:?}");
+    Ok(())
+}
+
 fn await_written(writers: &Writers, store: usize) -> Result<()> {
-    wait_for(SYNC_TIME_MAX, || Ok(writers.has_written(store).then_some(())))?.context("no write was taken")
+    wait_for(SYNC_TIME_MAX, || Ok(writers.have_written(store).then_some(())))?.context("not all can write")
 }
 
 #[test]

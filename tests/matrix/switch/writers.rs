@@ -67,19 +67,21 @@ impl Writers {
                 last.sent - first
             );
         }
-        let longest = (0..ROAMING).filter_map(|writer| {
-            let own: Vec<_> = written.iter().filter(|write| write.writer == writer).collect();
-            own.windows(2).map(|pair| pair[1].acknowledged - pair[0].acknowledged).max()
+        let held = (0..ROAMING).filter_map(|writer| {
+            let own = || written.iter().filter(|write| write.writer == writer);
+            let last = own().filter(|write| write.store == from).map(|write| write.acknowledged).max()?;
+            let first = own().filter(|write| write.store == to).map(|write| write.acknowledged).min()?;
+            Some(first - last)
         });
-        let longest = longest.max().unwrap_or_default();
+        let longest = held.max().unwrap_or_default();
         self.all.extend(written);
         Ok(longest)
     }
 
-    /// Has this store taken a write since the last look?
-    pub fn has_written(&self, store: usize) -> bool {
+    /// Have all that go where they may written to this store since the last look?
+    pub fn have_written(&self, store: usize) -> bool {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.iter().any(|write| write.store == store)
+        (0..ROAMING).all(|writer| written.iter().any(|write| (write.writer, write.store) == (writer, store)))
     }
 
     /// Ends them. Everything that was acknowledged is in this store; how many that are.

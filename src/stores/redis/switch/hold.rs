@@ -44,6 +44,25 @@ impl Held {
     }
 }
 
+/// How far a master is, and its replicas are, in its count.
+pub struct Point {
+    history: Option<String>,
+    offset: Option<u64>,
+    replicas: Vec<ReplicaLine>,
+}
+
+impl Point {
+    pub fn of(master: &Info) -> Self {
+        Self::between(master, master)
+    }
+
+    /// The replicas as of before, all else as of after: one that has everything then had it already.
+    pub fn between(before: &Info, after: &Info) -> Self {
+        let history = after.history().map(str::to_owned);
+        Self { history, offset: after.offset(), replicas: before.replicas() }
+    }
+}
+
 /// The names that a secondary may have among the replicas of its master.
 pub struct Announced {
     ips: Vec<String>,
@@ -113,10 +132,10 @@ impl Both<'_> {
         }
         loop {
             let has_all = if held.same_history {
-                self.has_all(&held.info, announced).await?
+                self.has_all(&Point::of(&held.info), announced).await?
             } else {
                 let own = self.own.info().await.map_err(not_yet(self.own_way))?;
-                self.has_all(&own, announced).await?
+                self.has_all(&Point::of(&own), announced).await?
             };
             if has_all {
                 return Ok(());
@@ -129,19 +148,18 @@ impl Both<'_> {
         }
     }
 
-    /// Has the secondary all that the master had when it said this?
     pub(super) async fn has_all(
         &mut self,
-        master: &Info,
+        master: &Point,
         announced: &Announced,
     ) -> Result<bool, DriverError> {
         let to = self.to.info().await.map_err(not_yet(self.to_way))?;
-        let Some(offset) = master.offset() else { return Ok(false) };
-        if to.history() == master.history() {
+        let Some(offset) = master.offset else { return Ok(false) };
+        if to.history() == master.history.as_deref() {
             return Ok(to.offset() >= Some(offset));
         }
         // Its stream has a count of its own: only the master knows how far it is.
-        Ok(announced.acknowledged(&master.replicas(), offset))
+        Ok(announced.acknowledged(&master.replicas, offset))
     }
 
     pub(super) async fn let_go(&mut self, held: &Held) {

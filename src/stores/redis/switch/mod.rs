@@ -31,7 +31,7 @@ use crate::{
     config::StoreAddress,
     stores::driver::{DriverError, StillWanted, Switch},
 };
-use hold::{Announced, Held};
+use hold::{Announced, Held, Point};
 
 /// Between two looks at a store that is waited for.
 const LOOK_PERIOD: Duration = Duration::from_millis(10);
@@ -172,12 +172,13 @@ impl Both<'_> {
         Ok(())
     }
 
-    /// What the old master says in the moment in which it becomes none.
-    async fn demote(&mut self, held: &Held) -> Result<Info, Failed> {
+    /// What the old master said right before it, and all that it has now that it takes no writes. (No
+    /// transaction: older stores feed their replicas a `MULTI` for it, which nobody would have.)
+    async fn demote(&mut self, held: &Held) -> Result<Point, Failed> {
         let mut demote = redis::pipe();
-        demote.atomic().cmd("INFO").add_command(replicaof(&nowhere()));
-        let (info, ()): (String, ()) = self.own.ask_all_within(&demote, held.left()).await?;
-        Ok(info.into())
+        demote.cmd("INFO").add_command(replicaof(&nowhere())).ignore().cmd("INFO");
+        let (before, after): (String, String) = self.own.ask_all_within(&demote, held.left()).await?;
+        Ok(Point::between(&before.into(), &after.into()))
     }
 
     /// It is tried as long as it may help: until then no store is master.
