@@ -31,6 +31,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Status(args) => wait(cli::status::run(&args)),
         Command::Losses(args) => wait(cli::losses::run(&args)),
         Command::Translate(args) => wait(cli::translate::run(&args, env::var("USER").ok())),
+        Command::Upgrade(args) => wait(cli::upgrade::run(&args, env::var("USER").ok())),
         Command::Intercept(args) => cli::intercept::run(&args, &known),
         Command::Convert(args) => wait(cli::convert::run(&args)),
         Command::Verdicts(args) => verdicts(&args),

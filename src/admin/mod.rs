@@ -76,3 +76,5 @@ pub enum ChangeRefusedKind {
 
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+pub(crate) mod upgrade_tests;

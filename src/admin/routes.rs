@@ -27,6 +27,15 @@ pub enum Routes {
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
+/// What is answered where a request can't be met.
+pub(super) struct Wrong(pub StatusCode, pub String);
+
+impl From<Wrong> for Answer {
+    fn from(Wrong(status, message): Wrong) -> Self {
+        error(status, &message)
+    }
+}
+
 /// Answers one request from this address.
 pub(super) async fn answer(
     request: Request<Incoming>,
@@ -129,7 +138,7 @@ impl Routes {
 async fn change(request: Request<Incoming>, from: SocketAddr, sidecar: &dyn Sidecar) -> Answer {
     let change = match translation_change(request, from).await {
         Ok(change) => change,
-        Err(answer) => return answer,
+        Err(wrong) => return wrong.into(),
     };
     match sidecar.set_translation(change) {
         Ok(translation) => json(StatusCode::OK, &translation),
@@ -141,11 +150,11 @@ async fn change(request: Request<Incoming>, from: SocketAddr, sidecar: &dyn Side
 pub(super) async fn translation_change(
     request: Request<Incoming>,
     from: SocketAddr,
-) -> Result<TranslationChange, Answer> {
+) -> Result<TranslationChange, Wrong> {
     let change: TranslationChange = parsed(&body(request).await?, "a change of the translation")?;
     if change.mode.is_none() && change.loss.is_none() {
         let message = "nothing to change; expected \"mode\", \"loss\" or both";
-        return Err(error(StatusCode::BAD_REQUEST, message));
+        return Err(Wrong(StatusCode::BAD_REQUEST, message.to_owned()));
     }
     Ok(TranslationChange { who: Some(who(change.who, from)), ..change })
 }
@@ -155,20 +164,20 @@ pub(super) fn who(name: Option<String>, from: SocketAddr) -> String {
     name.filter(|who| !who.is_empty()).unwrap_or_else(|| from.to_string())
 }
 
-pub(super) async fn body(request: Request<Incoming>) -> Result<Bytes, Answer> {
+pub(super) async fn body(request: Request<Incoming>) -> Result<Bytes, Wrong> {
     match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(e) if e.is::<LengthLimitError>() => {
             let message = format!("the body is larger than {BODY_BYTES_MAX} bytes");
-            Err(error(StatusCode::PAYLOAD_TOO_LARGE, &message))
+            Err(Wrong(StatusCode::PAYLOAD_TOO_LARGE, message))
         }
-        Err(e) => Err(error(StatusCode::BAD_REQUEST, &format!("the body was cut off: {e}"))),
+        Err(e) => Err(Wrong(StatusCode::BAD_REQUEST, format!("the body was cut off: {e}"))),
     }
 }
 
-pub(super) fn parsed<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, Answer> {
+pub(super) fn parsed<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, Wrong> {
     serde_json::from_slice(body)
-        .map_err(|e| error(StatusCode::BAD_REQUEST, &format!("the body is not {what} in JSON: {e}")))
+        .map_err(|e| Wrong(StatusCode::BAD_REQUEST, format!("the body is not {what} in JSON: {e}")))
 }
 
 fn not_made(refused: &ChangeRefused) -> Answer {

@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{upgrade::tests::Desk, *};
+use super::{upgrade_tests::Desk, *};
 use crate::status::{ConfigStatus, LossCount, NodeStatus};
 
 /// A sidecar that says fixed things and remembers what it was told.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Sidecar,
-    routes::{Answer, body, error, json, parsed, translation_change, who},
+    routes::{Answer, Wrong, body, json, parsed, translation_change, who},
 };
 use crate::{
     cluster::NotAgreed,
@@ -74,7 +74,7 @@ pub(super) fn status(sidecar: &dyn Sidecar) -> Answer {
         Ok(desk) => {
             json(StatusCode::OK, &view::status(&desk.node(), &desk.state(), &desk.standing(), desk.now()))
         }
-        Err(answer) => answer,
+        Err(wrong) => wrong.into(),
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn act(
     from: SocketAddr,
     sidecar: &dyn Sidecar,
 ) -> Answer {
-    acted(act, request, from, sidecar).await.unwrap_or_else(|answer| answer)
+    acted(act, request, from, sidecar).await.unwrap_or_else(Answer::from)
 }
 
 async fn acted(
@@ -93,7 +93,7 @@ async fn acted(
     request: Request<Incoming>,
     from: SocketAddr,
     sidecar: &dyn Sidecar,
-) -> Result<Answer, Answer> {
+) -> Result<Answer, Wrong> {
     let desk = desk(sidecar)?;
     let body = body(request).await?;
     if matches!(act, Act::Plan | Act::Start) {
@@ -109,20 +109,20 @@ async fn acted(
     let at = desk.now();
     match act.command(told.accept_losses) {
         Some(command) => propose(&*desk, Entry::Command { at, who: who(told.who, from), command }).await,
-        None => Err(error(StatusCode::NOT_FOUND, "no such command")),
+        None => Err(Wrong(StatusCode::NOT_FOUND, "no such command".to_owned())),
     }
 }
 
 /// `PUT /v1/translation/all`.
 pub(super) async fn translate(request: Request<Incoming>, from: SocketAddr, sidecar: &dyn Sidecar) -> Answer {
-    translated(request, from, sidecar).await.unwrap_or_else(|answer| answer)
+    translated(request, from, sidecar).await.unwrap_or_else(Answer::from)
 }
 
 async fn translated(
     request: Request<Incoming>,
     from: SocketAddr,
     sidecar: &dyn Sidecar,
-) -> Result<Answer, Answer> {
+) -> Result<Answer, Wrong> {
     let desk = desk(sidecar)?;
     let change = translation_change(request, from).await?;
     let entry = Entry::Translate {
@@ -133,40 +133,38 @@ async fn translated(
     propose(&*desk, entry).await
 }
 
-fn desk(sidecar: &dyn Sidecar) -> Result<Arc<dyn UpgradeDesk>, Answer> {
+fn desk(sidecar: &dyn Sidecar) -> Result<Arc<dyn UpgradeDesk>, Wrong> {
     let none =
         "this sidecar is in no mesh: give its config a [mesh] and an [upgrade], and the same to its peers";
-    sidecar.upgrade().ok_or_else(|| error(StatusCode::NOT_FOUND, none))
+    sidecar.upgrade().ok_or_else(|| Wrong(StatusCode::NOT_FOUND, none.to_owned()))
 }
 
-fn fit(wish: &Wish, desk: &dyn UpgradeDesk) -> Result<Fit, Answer> {
-    let fleet = desk.fleet().map_err(|why| error(StatusCode::SERVICE_UNAVAILABLE, &why))?;
+fn fit(wish: &Wish, desk: &dyn UpgradeDesk) -> Result<Fit, Wrong> {
+    let fleet = desk.fleet().map_err(|why| Wrong(StatusCode::SERVICE_UNAVAILABLE, why))?;
     wish.fit(&desk.state(), desk.rules(), fleet).map_err(|unfit| refused(&unfit))
 }
 
-async fn propose(desk: &dyn UpgradeDesk, entry: Entry) -> Result<Answer, Answer> {
+async fn propose(desk: &dyn UpgradeDesk, entry: Entry) -> Result<Answer, Wrong> {
     match desk.propose(entry).await {
         Ok(state::Answer::Done) => Ok(json(StatusCode::OK, &json!({ "done": true }))),
-        Ok(state::Answer::Stale) => Err(error(StatusCode::CONFLICT, "what this was about is over")),
-        Ok(state::Answer::Rejected(why)) => Err(error(StatusCode::CONFLICT, &why)),
-        Err(not @ NotAgreed::Failed(_)) => Err(error(StatusCode::INTERNAL_SERVER_ERROR, &not.to_string())),
+        Ok(state::Answer::Stale) => {
+            Err(Wrong(StatusCode::CONFLICT, "what this was about is over".to_owned()))
+        }
+        Ok(state::Answer::Rejected(why)) => Err(Wrong(StatusCode::CONFLICT, why)),
+        Err(not @ NotAgreed::Failed(_)) => Err(Wrong(StatusCode::INTERNAL_SERVER_ERROR, not.to_string())),
         Err(not) => {
             let message = format!("{not}; it may still come to be: see `segue upgrade status`");
-            Err(error(StatusCode::SERVICE_UNAVAILABLE, &message))
+            Err(Wrong(StatusCode::SERVICE_UNAVAILABLE, message))
         }
     }
 }
 
-fn refused(unfit: &Unfit) -> Answer {
+fn refused(unfit: &Unfit) -> Wrong {
     let status = match unfit {
         Unfit::NoRelease(_) | Unfit::Rule(_) => StatusCode::BAD_REQUEST,
         Unfit::ManyReleases(_) | Unfit::NoneKnown | Unfit::Already(_) | Unfit::Rejected(_) => {
             StatusCode::CONFLICT
         }
     };
-    error(status, &unfit.to_string())
+    Wrong(status, unfit.to_string())
 }
-
-#[cfg(test)]
-#[path = "upgrade_tests.rs"]
-pub(crate) mod tests;

@@ -1,5 +1,5 @@
 use std::sync::{
-    Mutex,
+    Arc, Mutex,
     atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
@@ -7,20 +7,19 @@ use async_trait::async_trait;
 use segue_wire::PeerName;
 
 use super::{
-    super::{
-        Routes,
-        tests::{Answer as Got, Fake, Running, start},
-    },
-    *,
+    Routes,
+    tests::{Answer as Got, Fake, Running, start},
 };
 use crate::{
-    cluster::{Machine, MemberStanding, Standing},
+    cluster::{Machine, MemberStanding, NotAgreed, Standing},
     status::upgrade::{NodeRole, PlanStatus, UpgradeStatus},
     upgrade::{
         action::{Moment, Outcome},
+        desk::UpgradeDesk,
         fleet::{Fleet, Member, Role},
         rules::Rules,
-        state::{Registered, State},
+        state::{self, Entry, Registered, State},
+        wish::Wish,
     },
 };
 
@@ -45,30 +44,51 @@ impl Desk {
                 in_sync: true,
                 sidecar: "0.1.0".to_owned(),
             };
-            desk.state.lock().unwrap().apply(Entry::Register(registered));
+            desk.apply(Entry::Register(registered));
         }
         Arc::new(desk)
     }
 
     /// All that is pending is done, and all that follows, until nothing is.
     pub fn all_done(&self) {
-        loop {
-            let id = match self.state.lock().unwrap().running().and_then(|running| running.pending.first()) {
-                Some(pending) => pending.action.id,
-                None => return,
-            };
-            let at = self.now();
-            self.state.lock().unwrap().apply(Entry::Claim { at, id });
-            let ended = Entry::Ended { at: self.now(), id, outcome: Outcome::Done, output: Vec::new() };
-            self.state.lock().unwrap().apply(ended);
+        while self.one_done() {}
+    }
+
+    pub fn done(&self, actions: usize) {
+        for _ in 0..actions {
+            assert!(self.one_done(), "nothing is pending");
         }
+    }
+
+    fn one_done(&self) -> bool {
+        let pending = self.state().running().and_then(|running| running.pending.first().cloned());
+        let Some(pending) = pending else { return false };
+        let id = pending.action.id;
+        self.apply(Entry::Claim { at: self.now(), id });
+        self.apply(Entry::Ended { at: self.now(), id, outcome: Outcome::Done, output: Vec::new() });
+        true
+    }
+
+    pub fn start(&self, to: &str) {
+        let wish = Wish { to: to.to_owned(), ..Wish::default() };
+        let fit = wish.fit(&self.state(), self.rules(), self.fleet().unwrap()).unwrap();
+        self.apply(fit.entry("ana".to_owned(), self.now()));
+    }
+
+    /// Nothing more comes of what is pending.
+    pub fn time_out(&self) {
+        let at = self.now().after(self.rules().gate_time_max);
+        self.apply(Entry::Tick { at });
+    }
+
+    fn apply(&self, entry: Entry) {
+        assert_eq!(self.state.lock().unwrap().apply(entry), state::Answer::Done);
     }
 
     /// Losses that were let through, as the next look at the nodes has them.
     pub fn lose(&self, losses: u64) {
         self.losses.store(losses, Relaxed);
-        let seen = Entry::Seen { at: self.now(), fleet: self.fleet().unwrap() };
-        self.state.lock().unwrap().apply(seen);
+        self.apply(Entry::Seen { at: self.now(), fleet: self.fleet().unwrap() });
     }
 }
 

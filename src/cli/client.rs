@@ -41,6 +41,10 @@ pub(super) async fn put(admin: &StoreAddress, path: &str, body: Vec<u8>) -> Resu
     ask(admin, Method::PUT, path, body).await
 }
 
+pub(super) async fn post(admin: &StoreAddress, path: &str, body: Vec<u8>) -> Result<Value, Failure> {
+    ask(admin, Method::POST, path, body).await
+}
+
 /// The JSON of a good answer; the server's own message of any other.
 async fn ask(admin: &StoreAddress, method: Method, path: &str, body: Vec<u8>) -> Result<Value, Failure> {
     let (status, text) = match timeout(ANSWER_TIME_MAX, exchange(admin, method, path, body)).await {

@@ -5,6 +5,7 @@
 //! | here | [`Cli`], [`Command`] and their arguments; [`Failure`] and its exit codes |
 //! | [`check`] | `segue check` |
 //! | [`status`], [`losses`], [`translate`] | commands that ask a running sidecar |
+//! | [`upgrade`] | `segue upgrade`: the upgrade of a whole cluster |
 //! | [`intercept`] | `segue intercept`: the kernel's rules |
 //! | [`convert`] | `segue convert`: the translator on an RDB file or an AOF |
 //! | [`verdicts`] | `segue verdicts`: what lies between releases |
@@ -24,6 +25,7 @@ pub mod intercept;
 pub mod losses;
 pub mod status;
 pub mod translate;
+pub mod upgrade;
 pub mod verdicts;
 
 use std::{
@@ -55,6 +57,7 @@ Examples:
   segue run --takeover --config /etc/…          take over from the one that runs: an upgrade of Segue
   segue status --watch                          what is it doing?
   segue translate redis-6.0 --reason 'rollback' speak no newer than redis-6.0 to anyone
+  segue upgrade start --to redis-8.0 --watch    upgrade the whole cluster, node by node
   segue convert --to redis-6.0 dump.rdb dump.rdb
   segue verdicts redis --to redis-6.0           what can be sent to redis-6.0, and how?
 
@@ -72,6 +75,8 @@ pub enum Command {
     Losses(LossesArgs),
     /// Change how a running sidecar translates.
     Translate(TranslateArgs),
+    /// Upgrade the whole cluster, node by node, and back.
+    Upgrade(upgrade::UpgradeArgs),
     /// Show, install, verify or remove the kernel's rules of interception.
     Intercept(intercept::InterceptArgs),
     /// Rewrite an RDB file or an AOF so that an older release loads it.
@@ -139,6 +144,7 @@ Examples:
   segue translate auto                          to each peer what its release understands
   segue translate off --reason 'all upgraded'   pass bytes unchanged; refused under a live older peer
   segue translate redis-6.0 --loss degrade      leave out and count what redis-6.0 cannot represent
+  segue translate auto --loss refuse --all      on all nodes of the mesh
 
 Every change is recorded with who, when and why; see `segue status --json`.")]
 pub struct TranslateArgs {
@@ -154,6 +160,9 @@ pub struct TranslateArgs {
     /// Do it even if a live link depends on the translation.
     #[arg(long)]
     pub force: bool,
+    /// On all nodes of the mesh, also those that join or come back later.
+    #[arg(long)]
+    pub all: bool,
     #[command(flatten)]
     pub admin: AdminArgs,
 }

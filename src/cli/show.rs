@@ -194,7 +194,7 @@ pub(super) fn losses(losses: &LossesStatus, now_unix_s: u64) -> String {
 }
 
 /// A duration in its two largest units.
-fn seconds(s: u64) -> String {
+pub(super) fn seconds(s: u64) -> String {
     match s {
         0..60 => format!("{s}s"),
         60..3600 => format!("{}m {}s", s / 60, s % 60),

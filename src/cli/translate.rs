@@ -18,7 +18,12 @@ pub async fn run(args: &TranslateArgs, user: Option<String>) -> Result<(), Failu
         force: args.force,
     };
     let body = serde_json::to_vec(&change).map_err(Failure::failed)?;
-    let answer = client::put(&args.admin.address()?, "/v1/translation", body).await?;
+    let admin = args.admin.address()?;
+    if args.all {
+        client::put(&admin, "/v1/translation/all", body).await?;
+        return print("agreed for all nodes: segue upgrade status shows it\n");
+    }
+    let answer = client::put(&admin, "/v1/translation", body).await?;
     let TranslationStatus { mode, loss, .. } = typed(answer)?;
     print(&format!("translation {}, loss {}\n", plain(&mode), plain(&loss)))
 }

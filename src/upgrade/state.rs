@@ -333,7 +333,8 @@ impl State {
     fn note(&mut self, at: Moment, node: Option<PeerName>, action: Option<ActionId>, text: &str) {
         let mut text = text.to_owned();
         if text.len() > JOURNAL_LINE_BYTES_MAX {
-            text.truncate(text.floor_char_boundary(JOURNAL_LINE_BYTES_MAX));
+            let end = (0..=JOURNAL_LINE_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end));
+            text.truncate(end.unwrap_or_default());
             text.push_str(" … (cut off)");
         }
         let transaction = self.transaction.as_ref().map_or(0, |transaction| transaction.id);

@@ -1,0 +1,168 @@
+use clap::Parser;
+
+use super::{
+    super::{Cli, Command, Exit},
+    *,
+};
+use crate::{
+    admin::{
+        Routes,
+        tests::{Fake, Running, start as start_admin},
+        upgrade_tests::Desk,
+    },
+    upgrade::{
+        desk::UpgradeDesk,
+        rules::Order,
+        view,
+        wish::{FinalizeWish, RulesWish, Wish},
+    },
+};
+
+/// The status right after the checks, when the first node is waited for.
+pub(super) fn upgrading() -> UpgradeStatus {
+    let desk = begun();
+    desk.done(3);
+    seen(&desk)
+}
+
+fn begun() -> std::sync::Arc<Desk> {
+    let desk = Desk::new();
+    desk.start("redis-8.0");
+    desk
+}
+
+fn seen(desk: &Desk) -> UpgradeStatus {
+    view::status(&desk.node(), &desk.state(), &desk.standing(), desk.now())
+}
+
+fn parse(line: &str) -> UpgradeArgs {
+    let Command::Upgrade(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
+        panic!("{line}")
+    };
+    args
+}
+
+async fn told(running: &Running, line: &str) -> Result<(), Failure> {
+    run(&parse(&format!("segue upgrade {line} --admin {}", running.address)), Some("ana".to_owned())).await
+}
+
+#[test]
+fn flags_are_rules_and_what_is_not_given_stays_open() {
+    let UpgradeCommand::Start(args) = parse(
+        "segue upgrade start --to redis-8.0 --order master-first --first n3,n2 --soak 90s --hold-before-master \
+         --finalize 24h",
+    )
+    .command
+    else {
+        panic!()
+    };
+    let rules = RulesWish {
+        order: Some(Order::MasterFirst),
+        first: Some(vec!["n3".into(), "n2".into()]),
+        soak_ms: Some(90_000),
+        hold_before_master: Some(true),
+        finalize: Some(FinalizeWish::AfterMs(86_400_000)),
+        ..RulesWish::default()
+    };
+    assert_eq!(args.wish(None), Wish { to: "redis-8.0".to_owned(), rules, ..Wish::default() });
+}
+
+#[tokio::test]
+async fn one_command_after_the_other_reaches_the_state() {
+    let desk = Desk::new();
+    let running = start_admin(Routes::Admin, Fake::with(desk.clone())).await;
+    told(&running, "plan --to redis-8.0").await.unwrap();
+    told(&running, "plan --to redis-8.0 --json").await.unwrap();
+    assert_eq!(desk.state().transaction, None);
+    let refused = told(&running, "start --to redis-6.0").await.unwrap_err();
+    assert_eq!((refused.exit, &*refused.message), (Exit::Failed, "segue: all nodes run redis-6.0 already"));
+
+    told(&running, "start --to redis-8.0").await.unwrap();
+    told(&running, "pause").await.unwrap();
+    assert!(desk.state().running().unwrap().paused.is_some());
+    told(&running, "explain").await.unwrap();
+    told(&running, "resume --json").await.unwrap();
+    desk.all_done();
+    desk.lose(2);
+    let refused = told(&running, "rollback").await.unwrap_err();
+    assert!(refused.message.contains("--accept-losses"), "{}", refused.message);
+    told(&running, "rollback --accept-losses").await.unwrap();
+    desk.all_done();
+    told(&running, "status --watch").await.unwrap();
+    assert_eq!(desk.state().transaction.as_ref().unwrap().phase.label(), "rolled-back");
+
+    told(&running, "start --to redis-8.0").await.unwrap();
+    told(&running, "abort").await.unwrap();
+    let failed = told(&running, "status --watch --json").await.unwrap_err();
+    assert_eq!(failed.message, "segue: the operator aborted it");
+}
+
+#[tokio::test]
+async fn a_watch_lasts_until_the_end() {
+    let desk = begun();
+    let running = start_admin(Routes::Admin, Fake::with(desk.clone())).await;
+    let finalized = async {
+        while told(&running, "finalize").await.is_err() {
+            desk.all_done();
+            tokio::task::yield_now().await;
+        }
+        desk.all_done();
+    };
+    let (watched, ()) = tokio::join!(told(&running, "status --watch"), finalized);
+    watched.unwrap();
+    assert_eq!(desk.state().transaction.as_ref().unwrap().phase.label(), "done");
+}
+
+#[test]
+fn a_status_tells_nodes_steps_and_what_comes_next() {
+    let text = show::status(&upgrading());
+    for part in [
+        "upgrade 1, redis-6.0 to redis-8.0: rolling\nn1 leads; 3 of 3 sidecars answer (as n1 sees it)\n",
+        "n2    secondary  redis-6.0.16  old → new",
+        "0/9 gate-before",
+        "n2: gate-before for ",
+        "waits: its sidecar has not begun it",
+        "next: set-aside of n2: keep a copy of the data on disk",
+        "3 of 31 steps done, at least ",
+        "ana starts the upgrade from redis-6.0 to redis-8.0",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_plan_says_every_step_and_that_nothing_moved() {
+    let text = show::plan(&view::plan(begun().state().running().unwrap()));
+    assert!(
+        text.starts_with("redis-6.0 to redis-8.0, in this order: n2, n3, n1; n1 is master now\n"),
+        "{text}"
+    );
+    assert!(text.contains("n1    move-master  hold writes, let n2 catch up and become master\n"), "{text}");
+    assert!(text.contains("Nothing has moved."), "{text}");
+}
+
+#[test]
+fn each_thing_in_the_way_is_explained_with_what_to_do() {
+    let desk = begun();
+    desk.done(3);
+    let text = show::explain(&seen(&desk));
+    assert!(text.contains("n2: gate-before for "), "{text}");
+    assert!(text.contains("it pauses; it never goes on unfinished"), "{text}");
+
+    desk.time_out();
+    let text = show::explain(&seen(&desk));
+    assert!(text.contains("It is paused at n2: gate-before took too long"), "{text}");
+    assert!(
+        text.contains("what to do: see what it waits for, then segue upgrade resume or rollback"),
+        "{text}"
+    );
+    assert!(text.contains("n2 does not go on: gate-before took too long"), "{text}");
+
+    let mut alone = seen(&desk);
+    for member in alone.mesh.members.iter_mut().skip(1) {
+        member.reachable = false;
+    }
+    let text = show::explain(&alone);
+    assert!(text.contains("1 of 3 voters answer"), "{text}");
+    assert!(text.contains("These sidecars do not answer: n2, n3."), "{text}");
+}

@@ -1,0 +1,26 @@
+use super::{super::tests::upgrading, *};
+
+#[test]
+fn lines_come_once_and_in_order() {
+    let mut lines = Lines::default();
+    let mut status = upgrading();
+    let first = lines.of(&status);
+    assert!(
+        first.starts_with("upgrade 1, redis-6.0 to redis-8.0: rolling; next: set-aside of n2"),
+        "{first}"
+    );
+    assert_eq!(lines.of(&status), "");
+    for text in ["gate-before begins", "gate-before is done"] {
+        let line = JournalLine {
+            at_ms: 1,
+            transaction: 1,
+            node: Some("n2".to_owned()),
+            action: None,
+            text: text.to_owned(),
+        };
+        status.journal.insert(0, line);
+    }
+    assert_eq!(lines.of(&status), "n2: gate-before begins\nn2: gate-before is done\n");
+    let gone = Failure::failed("gone");
+    assert_eq!((lines.away(&gone).as_str(), lines.away(&gone).as_str()), ("segue: gone\n", ""));
+}
