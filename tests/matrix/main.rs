@@ -21,6 +21,7 @@ mod pairs;
 mod reload;
 mod restart;
 mod resync;
+mod spoken;
 mod tls;
 mod toggles;
 mod waits;
