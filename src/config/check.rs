@@ -14,7 +14,7 @@ use super::{
     document::At,
     intercept,
     problem::{Problems, did_you_mean},
-    tls,
+    tls, upgrade,
     written::{Written, WrittenLink, WrittenStore},
 };
 
@@ -36,6 +36,7 @@ pub(super) fn check(
     let has_tls = written.tls.is_some();
     let tls = written.tls.map(|written| tls::check(written, folder, problems));
     let of_store = StoreContext { folder, protocol, has_tls };
+    let own_id = written.node.as_ref().and_then(|node| Some(node.id.as_ref()?.value.clone()));
     let node = written.node.and_then(|node| store(node, of_store, problems));
     let ids: Vec<PeerName> =
         written.peers.iter().filter_map(|peer| Some(peer.id.as_ref()?.value.clone())).collect();
@@ -49,13 +50,21 @@ pub(super) fn check(
     if let (Some(mode), Some(protocol)) = (&written.mode, protocol) {
         pin(mode, protocol, problems);
     }
+    let upgrade = written.upgrade.map(|upgrade| {
+        let nodes = own_id.iter().chain(&ids);
+        upgrade::check(upgrade, folder, nodes, problems)
+    });
     let state_dir = written.state_dir.map_or(STATE_FOLDER_DEFAULT.to_owned(), |dir| dir.value);
-    let Peer { id, store, bus_port, release, credentials, tls: store_tls } = node?;
+    let Peer { id, store, bus_port, release, credentials, tls: store_tls, .. } = node?;
     let intercept = match intercept {
         Some(checked) => Some(checked?),
         None => None,
     };
     let tls = match tls {
+        Some(checked) => Some(checked?),
+        None => None,
+    };
+    let upgrade = match upgrade {
         Some(checked) => Some(checked?),
         None => None,
     };
@@ -68,6 +77,7 @@ pub(super) fn check(
             release,
             credentials,
             tls: store_tls,
+            number: written.number,
         },
         peers,
         links,
@@ -77,6 +87,7 @@ pub(super) fn check(
             mode: written.mode.map_or(Mode::Auto, |mode| mode.value),
             loss: written.loss.map_or(LossPolicy::Refuse, |loss| loss.value),
         },
+        upgrade,
         admin: written.admin.map_or(ADMIN_DEFAULT, |listen| listen.value),
         metrics: written.metrics.map_or(METRICS_DEFAULT, |listen| listen.value),
         state: State { dir: folder.join(state_dir) },
@@ -237,7 +248,15 @@ fn store(written: WrittenStore, context: StoreContext<'_>, problems: &mut Proble
     let credentials = credentials(written.username, written.password_file, folder, problems);
     let release = written.release.map_or(ReleaseSetting::Auto, |release| release.value);
     let tls = tls::spoken(written.tls, has_tls, problems);
-    Some(Peer { id: written.id?.value, store: written.store?.value, bus_port, release, credentials, tls })
+    Some(Peer {
+        id: written.id?.value,
+        store: written.store?.value,
+        bus_port,
+        release,
+        credentials,
+        tls,
+        dial: written.dial,
+    })
 }
 
 fn credentials(

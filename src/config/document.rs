@@ -75,6 +75,13 @@ impl<'i> Section<'i> {
         self.sub_table(format!("[{key}]"), span, value, problems)
     }
 
+    /// The table under `[this.key]`.
+    pub(super) fn inner_table(&mut self, key: &'static str, problems: &mut Problems) -> Option<Self> {
+        let (span, value) = self.take(key)?;
+        let title = format!("[{}.{key}]", self.title.trim_matches(['[', ']']));
+        self.sub_table(title, span, value, problems)
+    }
+
     /// The tables under `[[key]]`, in order.
     pub(super) fn tables(&mut self, key: &'static str, problems: &mut Problems) -> Vec<Self> {
         let Some((span, value)) = self.take(key) else { return Vec::new() };

@@ -8,6 +8,8 @@
 //! | [`intercept`] | `[intercept]`, read and checked |
 //! | `tls` | `[tls]`, read, and its files checked |
 //! | `check` | what the parts of a file say about each other |
+//! | [`mesh`] | `[mesh]`, and what `[node]` and `[[peer]]` say of it |
+//! | [`upgrade`], [`hook`], [`rules`] | `[upgrade]`: what this node does, by which commands, and how the operator wants it |
 //! | [`problem`] | what is wrong with a file, all of it, by line |
 //! | [`address`], [`secret`] | the types of single values |
 //!
@@ -20,14 +22,18 @@ mod tls;
 mod written;
 
 pub mod address;
+pub mod hook;
 pub mod intercept;
+pub mod mesh;
 pub mod problem;
+pub mod rules;
 pub mod secret;
+pub mod upgrade;
 
 use std::{
     fs::File,
     io::Read,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -37,8 +43,10 @@ use segue_wire::{LossPolicy, Mode, PeerName, Protocol, Release};
 use crate::tls::Keys;
 pub use address::StoreAddress;
 pub use intercept::{Cidr, Intercept, InterceptMode, OnFailure, StoreProcess};
+pub use mesh::{Mesh, MeshMember};
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
+pub use upgrade::Upgrade;
 
 /// A larger file is refused unread.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -61,6 +69,8 @@ pub struct Config {
     /// Where TLS is spoken, with what.
     pub tls: Option<Keys>,
     pub translation: Translation,
+    /// What this node does in an upgrade of the whole cluster.
+    pub upgrade: Option<Upgrade>,
     /// Where the admin API listens.
     pub admin: SocketAddr,
     /// Where the metrics are served.
@@ -85,6 +95,8 @@ pub struct Node {
     pub credentials: Option<Credentials>,
     /// Its port speaks TLS.
     pub tls: bool,
+    /// Its place among the secondaries; otherwise that of its id.
+    pub number: Option<u32>,
 }
 
 /// Another node of the cluster.
@@ -99,6 +111,8 @@ pub struct Peer {
     pub credentials: Option<Credentials>,
     /// Its port speaks TLS.
     pub tls: bool,
+    /// What [`Config::dial`] gives, where the file says it.
+    pub dial: Option<StoreAddress>,
 }
 
 /// How a store's release is learned.
@@ -263,6 +277,30 @@ impl Config {
     pub fn peer(&self, id: &str) -> Option<&Peer> {
         self.peers.iter().find(|peer| &*peer.id == id)
     }
+
+    /// What the own store is told to replicate from when this peer is master: what the file says, or the
+    /// outbound link to it, or its store.
+    #[must_use]
+    pub fn dial(&self, id: &str) -> Option<StoreAddress> {
+        let peer = self.peer(id)?;
+        let outbound =
+            || self.links.iter().find(|link| !link.bus && link.to == LinkTarget::Peer(peer.id.clone()));
+        Some(match (&peer.dial, outbound()) {
+            (Some(dial), _) => dial.clone(),
+            (None, Some(link)) => reachable(link.listen).into(),
+            (None, None) => peer.store.clone(),
+        })
+    }
+}
+
+/// Where a listener of this host is reached from it.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
 }
 
 fn text_of(file: &Path) -> Result<String, ConfigError> {

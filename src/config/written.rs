@@ -12,10 +12,12 @@ use super::{
     intercept::{self, WrittenIntercept},
     problem::Problems,
     tls::{self, WrittenTls},
+    upgrade::{self, WrittenUpgrade},
 };
 
 pub(super) struct Written {
     pub node: Option<WrittenStore>,
+    pub number: Option<u32>,
     pub protocol: Option<At<String>>,
     pub peers: Vec<WrittenStore>,
     pub links: Vec<WrittenLink>,
@@ -23,6 +25,7 @@ pub(super) struct Written {
     pub tls: Option<WrittenTls>,
     pub mode: Option<At<Mode>>,
     pub loss: Option<At<LossPolicy>>,
+    pub upgrade: Option<WrittenUpgrade>,
     pub admin: Option<At<SocketAddr>>,
     pub metrics: Option<At<SocketAddr>>,
     pub state_dir: Option<At<String>>,
@@ -40,6 +43,7 @@ pub(super) struct WrittenStore {
     pub username: Option<At<String>>,
     pub password_file: Option<At<String>>,
     pub tls: Option<At<bool>>,
+    pub dial: Option<StoreAddress>,
 }
 
 /// `[[link]]`.
@@ -57,15 +61,17 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
     if !root.has("node") {
         problems.add(root.line(), "[node]", "the table is missing; expected id, protocol and store");
     }
-    let (node, protocol) = root.table("node", problems).map_or((None, None), |mut section| {
+    let (node, protocol, number) = root.table("node", problems).map_or((None, None, None), |mut section| {
         let protocol = protocol(&mut section, problems);
-        (Some(store(section, problems)), protocol)
+        let number = section.number("number", "its place among the secondaries", NUMBERS, problems);
+        (Some(store(section, problems)), protocol, number.and_then(|number| number.try_into().ok()))
     });
-    let peers = root.tables("peer", problems).into_iter().map(|section| store(section, problems)).collect();
+    let peers = root.tables("peer", problems).into_iter().map(|section| peer(section, problems)).collect();
     let links = root.tables("link", problems).into_iter().map(|section| link(section, problems)).collect();
     let intercept = root.table("intercept", problems).map(|section| intercept::read(section, problems));
     let tls = root.table("tls", problems).map(|section| tls::read(section, problems));
     let (mode, loss) = root.table("translation", problems).map_or((None, None), |s| translation(s, problems));
+    let upgrade = root.table("upgrade", problems).map(|section| upgrade::read(section, problems));
     let admin = listener(&mut root, "admin", problems);
     let metrics = listener(&mut root, "metrics", problems);
     let state_dir = root.table("state", problems).and_then(|section| state_dir(section, problems));
@@ -74,6 +80,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
     root.finish(problems);
     Some(Written {
         node,
+        number,
         protocol,
         peers,
         links,
@@ -81,6 +88,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
         tls,
         mode,
         loss,
+        upgrade,
         admin,
         metrics,
         state_dir,
@@ -116,9 +124,16 @@ fn store(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
         username: section.text("username", "a user of the store", non_empty, problems),
         password_file: section.text("password_file", "the path of a file", non_empty, problems),
         tls: section.flag("tls", problems),
+        dial: None,
     };
     section.finish(problems);
     written
+}
+
+fn peer(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
+    let expected = "the address that the own store is to replicate from, such as \"127.0.0.1:7402\"";
+    let dial = section.text("dial", expected, str::parse, problems);
+    WrittenStore { dial: dial.map(|dial| dial.value), ..store(section, problems) }
 }
 
 fn link(mut section: Section<'_>, problems: &mut Problems) -> WrittenLink {
@@ -233,6 +248,8 @@ const RELEASE_EXPECTED: &str = "\"auto\" or a release <store>-<major>.<minor>, s
 const MODE_EXPECTED: &str = "\"auto\", \"off\" or a release <store>-<major>.<minor>, such as \"redis-6.0\"";
 const LOSS_EXPECTED: &str = "\"refuse\" or \"degrade\"";
 const LEVEL_EXPECTED: &str = "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"";
+
+const NUMBERS: std::ops::RangeInclusive<u64> = 0..=65_535;
 
 /// Longest name of a node: it becomes a metric label and a part of file names.
 const ID_BYTES_MAX: usize = 64;

@@ -47,7 +47,7 @@ const OTHER_FILES: usize = 256;
 pub struct Shared {
     config: ArcSwap<Config>,
     pub(super) protocol: Arc<dyn Protocol>,
-    pub(super) peers: Peers,
+    pub(super) peers: Arc<Peers>,
     pub(super) tls: Arc<tls::Current>,
     pub(super) streams: Streams,
     pub(super) losses: LossReport,
@@ -79,12 +79,12 @@ impl Shared {
         let metrics = Metrics::new()?;
         let tls = Arc::new(tls::Current::new(config.tls.clone(), metrics.tls_renewals.clone()));
         Ok(Self {
-            peers: Peers::new(&config, protocol.clone(), tls.clone()),
+            peers: Arc::new(Peers::new(&config, protocol.clone(), tls.clone())),
             tls,
             streams: Streams::open(&config.state.dir)?,
             losses: LossReport::new(),
             refusals: Refusals::default(),
-            translation: Translation::new(&config.translation, &config.state.dir),
+            translation: Translation::new(&config.translation, &config.state.dir)?,
             metrics,
             pipes: Pipes::new(config.limits.pipes_max),
             bounds: Bounds::new(&config.limits),
@@ -103,8 +103,22 @@ impl Shared {
     }
 
     /// The config as it is now; a reload brings another.
-    pub(super) fn config(&self) -> Arc<Config> {
+    pub fn config(&self) -> Arc<Config> {
         self.config.load_full()
+    }
+
+    pub fn protocol(&self) -> &dyn Protocol {
+        &*self.protocol
+    }
+
+    /// The own node and its peers, to reach their stores.
+    pub fn peers(&self) -> Arc<Peers> {
+        self.peers.clone()
+    }
+
+    /// For what goes by the release that the own store was last known to be.
+    pub async fn ask_own_release(&self) {
+        self.peers.own_release().await;
     }
 
     pub(super) fn reloads(&self) -> MutexGuard<'_, ConfigStatus> {
@@ -122,7 +136,7 @@ impl Shared {
     }
 
     pub(super) fn open_session(&self, near: Side, bus: bool) -> Box<dyn Session> {
-        let settings = self.translation.settings();
+        let settings = self.translation.in_force();
         let mut nonce = [0; 20];
         if let Err(error) = getrandom::fill(&mut nonce) {
             tracing::error!(%error, "the system gives no random bytes");
@@ -277,13 +291,14 @@ impl Shared {
         if let Some(unsaid) = self.due(&format!("refused {reason} {peer_text}")) {
             tracing::warn!(listen = %configured.listen, peer = peer_text, reason, detail, unsaid, "link refused");
         }
-        self.refusals.record(RefusalStatus {
+        let refusal = RefusalStatus {
             at_unix_s: unix_now_s(),
             listen: configured.listen.to_string(),
-            peer: peer.map(|peer| peer.to_string()),
+            peer: peer.as_ref().map(ToString::to_string),
             reason: reason.to_owned(),
             detail,
-        });
+        };
+        self.refusals.record(peer, refusal, Instant::now());
     }
 
     /// Ends an earlier rewritten link between the same two stores, and waits until its state is saved:

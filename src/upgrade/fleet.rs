@@ -15,6 +15,9 @@ pub struct Fleet {
     pub losses: u64,
     /// When it was looked at.
     pub seen_at: Moment,
+    /// How often the transaction had moved the master by then: whoever knew of fewer moves names another one.
+    #[serde(default)]
+    pub moves: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +49,8 @@ impl Fleet {
         masters.next().is_none().then_some(master.0)
     }
 
-    pub(super) fn set_master(&mut self, master: &PeerName) {
+    pub(super) fn move_master(&mut self, master: &PeerName) {
+        self.moves += 1;
         for (name, member) in &mut self.members {
             member.role = if name == master { Role::Master } else { Role::Secondary };
         }

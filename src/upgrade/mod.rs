@@ -25,8 +25,9 @@ pub mod fleet;
 pub mod order;
 pub mod plan;
 mod rollback;
-pub mod rules;
 pub mod state;
 pub mod transaction;
 pub mod view;
 pub mod wish;
+
+pub use crate::config::rules;

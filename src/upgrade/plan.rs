@@ -199,7 +199,6 @@ impl Transaction {
             pending: Vec::new(),
             fleet,
             started_at: now,
-            moved_at: Moment(0),
             steps: 0,
             barrier_open: false,
         };
@@ -211,9 +210,8 @@ impl Transaction {
     /// What happened, and what is to be done now. The transaction is to be journalled before that is.
     pub fn handle(&mut self, event: Event, now: Moment) -> Vec<Action> {
         match event {
-            Event::Ended(id, outcome) => self.ended(id, outcome, now),
-            // One that was looked at before the master moved would name the wrong one.
-            Event::Seen(fleet) if fleet.seen_at < self.moved_at => {}
+            Event::Ended(id, outcome) => self.ended(id, outcome),
+            Event::Seen(fleet) if fleet.moves != self.fleet.moves => {}
             Event::Seen(fleet) => self.fleet = fleet,
             Event::Tick => {}
         }
@@ -270,7 +268,7 @@ impl Transaction {
         self.paused.get_or_insert(Pause { node, cause, why });
     }
 
-    fn ended(&mut self, id: ActionId, outcome: Outcome, now: Moment) {
+    fn ended(&mut self, id: ActionId, outcome: Outcome) {
         if let Outcome::NotYet(why) = outcome {
             if let Some(pending) = self.pending.iter_mut().find(|pending| pending.action.id == id) {
                 pending.waits_for = Some(why);
@@ -279,23 +277,20 @@ impl Transaction {
         }
         let Some(Pending { action, .. }) = self.take_pending(id) else { return };
         match outcome {
-            Outcome::Done => self.succeeded(&action, now),
+            Outcome::Done => self.succeeded(&action),
             Outcome::Failed(why) => self.failed(&action, why),
             Outcome::NotYet(_) => {}
         }
     }
 
-    fn succeeded(&mut self, action: &Action, now: Moment) {
+    fn succeeded(&mut self, action: &Action) {
         let Some(node) = self.nodes.get_mut(&action.node) else { return };
         match &action.what {
             Do::Notify(generation) => {
                 node.generation = *generation;
                 node.touched = *generation == Generation::New;
             }
-            Do::MoveMaster { to } => {
-                self.fleet.set_master(to);
-                self.moved_at = now;
-            }
+            Do::MoveMaster { to } => self.fleet.move_master(to),
             Do::Finalize => node.finalized = true,
             _ => {}
         }

@@ -57,6 +57,9 @@ pub struct Registered {
     pub release: Option<String>,
     pub master: Option<bool>,
     pub in_sync: bool,
+    /// Its place among the secondaries, where its config says it.
+    #[serde(default)]
+    pub number: Option<u32>,
     /// Version of its sidecar.
     pub sidecar: String,
 }

@@ -29,8 +29,6 @@ pub struct Transaction {
     pub pending: Vec<Pending>,
     pub fleet: Fleet,
     pub started_at: Moment,
-    /// When the master was last moved: whoever looked at the fleet before saw another one.
-    pub(super) moved_at: Moment,
     pub(super) steps: u64,
     /// The operator has let the master be touched.
     pub(super) barrier_open: bool,

@@ -21,6 +21,8 @@ mod pairs;
 mod reload;
 mod restart;
 mod resync;
+mod spoken;
+mod switch;
 mod tls;
 mod toggles;
 mod waits;

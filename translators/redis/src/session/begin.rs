@@ -79,7 +79,11 @@ impl RedisSession {
         }
         if let Some((stream, _)) = psync.and_then(|psync| psync.resume) {
             match replica {
-                Some(Saved::Branch(_)) => out.push(Effect::Forget(Course::branch_key(stream))),
+                Some(Saved::Branch(branch)) => {
+                    out.push(Effect::Forget(Course::branch_key(stream)));
+                    // Whoever asks by the master's id from here on has it from the full sync.
+                    out.push(Effect::Forget(self.trunk_key(branch.trunk)));
+                }
                 Some(_) => out.push(Effect::Forget(self.trunk_key(stream))),
                 None => {}
             }

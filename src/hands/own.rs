@@ -1,0 +1,154 @@
+//! The own node: looked at each second, said to the leader, and registered when it changed.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use segue_wire::PeerName;
+use tokio::time::timeout;
+
+use super::{
+    Hands, PERIOD, follow,
+    word::{StoreWord, Word},
+};
+use crate::{
+    config::{Config, StoreAddress},
+    stores::driver::{Driver, Seen},
+    upgrade::state::{Answer, Entry, Registered, State},
+};
+
+/// At most so often the registry is told of a change.
+const REGISTER_PERIOD: Duration = Duration::from_secs(5);
+/// A word must not wait for a store that is silent: it would be too old to go by.
+const SEE_TIME_MAX: Duration = Duration::from_secs(1);
+
+pub async fn run(hands: Arc<Hands>) {
+    let mut last = StoreWord::default();
+    loop {
+        let (word, seen) = hands.look(&last).await;
+        if let Some(store) = &word.store {
+            last = store.clone();
+        }
+        match serde_json::to_vec(&word) {
+            Ok(said) => hands.agreement.say(Bytes::from(said)),
+            Err(error) => tracing::error!(%error, "the own word can't be said"),
+        }
+        hands.own.send_replace(Some(Arc::new(word)));
+        if let Some(seen) = &seen {
+            follow::follow_agreed(&hands, seen).await;
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// Tells the registry what has changed.
+pub async fn register(hands: Arc<Hands>) {
+    let mut own = hands.own.subscribe();
+    let mut registered: Option<(Registered, Instant)> = None;
+    while own.changed().await.is_ok() {
+        let Some(word) = own.borrow_and_update().clone() else { continue };
+        let now = hands.registered(&word);
+        let is_told = |(said, at): &(Registered, Instant)| *said == now || at.elapsed() < REGISTER_PERIOD;
+        if !registered.as_ref().is_some_and(is_told)
+            && hands.propose(Entry::Register(now.clone())).await == Ok(Answer::Done)
+        {
+            hands.is_current.store(true, Relaxed);
+            registered = Some((now, Instant::now()));
+        }
+    }
+}
+
+impl Hands {
+    async fn look(&self, last: &StoreWord) -> (Word, Option<Seen>) {
+        let state = self.state();
+        let transaction = state.transaction.as_ref().map_or(0, |transaction| transaction.id);
+        let losses = match self.losses.since(transaction, &self.shared.losses()) {
+            Ok(losses) => losses,
+            Err(error) => {
+                if let Some(unsaid) = self.due("losses") {
+                    tracing::error!(%error, unsaid, "the losses of the upgrade are not kept over a restart");
+                }
+                0
+            }
+        };
+        let (store, seen) = match &self.driver {
+            Some(driver) => {
+                let (store, seen) = self.look_at_store(&**driver, &state, last).await;
+                (Some(store), seen)
+            }
+            None => (None, None),
+        };
+        (Word { sidecar: env!("CARGO_PKG_VERSION").to_owned(), store, transaction, losses }, seen)
+    }
+
+    async fn look_at_store(
+        &self,
+        driver: &dyn Driver,
+        state: &State,
+        last: &StoreWord,
+    ) -> (StoreWord, Option<Seen>) {
+        let config = self.config();
+        let word =
+            StoreWord { address: config.node.store.to_string(), number: config.node.number, ..last.clone() };
+        // The master first: what the own store has by then is no less than what it is compared with.
+        let master = match self.master_of(state, &config) {
+            Some(master) => timeout(SEE_TIME_MAX, driver.see_at(&master)).await.ok().and_then(Result::ok),
+            None => None,
+        };
+        match timeout(SEE_TIME_MAX, driver.see()).await {
+            Err(_) => {
+                let silent = format!("no answer within {SEE_TIME_MAX:?}");
+                (StoreWord { silent: Some(silent), ..word }, None)
+            }
+            Ok(Err(error)) => (StoreWord { silent: Some(error.to_string()), ..word }, None),
+            Ok(Ok(seen)) => {
+                let word = StoreWord {
+                    silent: None,
+                    release: self.release_of(&seen).map(|release| release.to_string()),
+                    master: seen.master,
+                    linked: seen.linked,
+                    loading: seen.loading,
+                    offset: seen.offset,
+                    history: seen.history.clone(),
+                    behind_bytes: master.and_then(|master| behind_bytes(&seen, &master)),
+                    ..word
+                };
+                (word, Some(seen))
+            }
+        }
+    }
+
+    /// The store that the own one is to follow: the transaction's, or that of the registry.
+    fn master_of(&self, state: &State, config: &Config) -> Option<StoreAddress> {
+        let registered = || {
+            let mut masters = state.nodes.values().filter(|node| node.master == Some(true));
+            masters.next().map(|node| &node.node)
+        };
+        let master: &PeerName = match state.running() {
+            Some(running) => running.fleet.master()?,
+            None => registered()?,
+        };
+        Some(config.peer(master)?.store.clone())
+    }
+
+    fn registered(&self, word: &Word) -> Registered {
+        let store = word.store.as_ref();
+        let lag_bytes_max = self.config().upgrade.as_ref().map_or(u64::MAX, |upgrade| upgrade.lag_bytes_max);
+        Registered {
+            node: self.node.clone(),
+            store: store.map(|store| store.address.clone()),
+            release: store.and_then(|store| store.release.clone()),
+            master: store.filter(|store| store.silent.is_none()).map(|store| store.master),
+            in_sync: store.is_some_and(|store| store.is_in_sync(lag_bytes_max)),
+            number: store.and_then(|store| store.number),
+            sidecar: word.sidecar.clone(),
+        }
+    }
+}
+
+/// How far the own store is behind, where it counts as its master does.
+pub fn behind_bytes(own: &Seen, master: &Seen) -> Option<u64> {
+    (own.history == master.history).then(|| master.offset.saturating_sub(own.offset))
+}

@@ -1,0 +1,292 @@
+//! How each action is done on this node. A try says how far it got; the same action is tried until it is done.
+
+use std::{sync::Arc, time::Duration};
+
+use segue_wire::Release;
+
+use super::{Hands, executor::left, hooks, is_release, own::behind_bytes};
+use crate::{
+    config::{
+        Upgrade,
+        hook::{Hook, Placeholder},
+    },
+    stores::driver::{Driver, DriverError, Seen},
+    upgrade::{
+        action::{Action, Do, Generation, Outcome},
+        transaction::Transaction,
+    },
+};
+
+/// A hook ends by itself before its action is given up, so that what it said is told.
+const REPORT_TIME: Duration = Duration::from_secs(3);
+/// A store that does not come up, or went down again, is started once more after this long.
+const START_AGAIN_AFTER: u32 = 15;
+
+/// An action under way, over its tries.
+pub struct Performance<'a> {
+    pub action: &'a Action,
+    /// What its commands said, until it is told.
+    pub output: Vec<String>,
+    /// Its hook ran to a good end.
+    ran: bool,
+    /// So many tries found no store.
+    silent: u32,
+}
+
+/// Why a try ended before it was through.
+pub enum Stopped {
+    NotYet(String),
+    Failed(String),
+}
+
+impl<'a> Performance<'a> {
+    pub const fn of(action: &'a Action) -> Self {
+        Self { action, output: Vec::new(), ran: false, silent: 0 }
+    }
+}
+
+impl From<DriverError> for Stopped {
+    fn from(error: DriverError) -> Self {
+        match error {
+            DriverError::NotYet(why) => Self::NotYet(why),
+            DriverError::Failed(why) => Self::Failed(why),
+        }
+    }
+}
+
+/// What every action on a node with a store stands on.
+pub struct Ground {
+    pub driver: Arc<dyn Driver>,
+    pub upgrade: Upgrade,
+    pub transaction: Transaction,
+}
+
+impl Hands {
+    pub(super) async fn perform(&self, performance: &mut Performance<'_>) -> Outcome {
+        let tried = match self.ground() {
+            Ok(ground) => self.try_once(&ground, performance).await,
+            Err(stopped) => Err(stopped),
+        };
+        match tried {
+            Ok(()) => Outcome::Done,
+            Err(Stopped::NotYet(why)) => Outcome::NotYet(why),
+            Err(Stopped::Failed(why)) => Outcome::Failed(why),
+        }
+    }
+
+    fn ground(&self) -> Result<Ground, Stopped> {
+        let config = self.config();
+        let Some(driver) = self.driver.clone() else {
+            return Err(Stopped::Failed(format!("{} is a witness, and has no store", self.node)));
+        };
+        let Some(upgrade) = config.upgrade.clone() else {
+            let why = format!("the config of {} has no [upgrade]: give it one, and reload it", self.node);
+            return Err(Stopped::Failed(why));
+        };
+        let Some(transaction) = self.state().running().cloned() else {
+            return Err(Stopped::NotYet("the transaction is over".to_owned()));
+        };
+        Ok(Ground { driver, upgrade, transaction })
+    }
+
+    async fn try_once(&self, ground: &Ground, performance: &mut Performance<'_>) -> Result<(), Stopped> {
+        let hooks = &ground.upgrade.hooks;
+        match &performance.action.what {
+            Do::Preflight => self.preflight(ground).await,
+            Do::PassGate(gate) => self.pass_gate(ground, *gate).await,
+            Do::MoveMaster { to } => self.move_master(ground, performance.action, to).await,
+            Do::SetAside(_) => {
+                self.step_down().await;
+                self.run_once(&hooks.set_aside, ground, performance).await
+            }
+            Do::Stop => self.stop_store(ground, performance).await,
+            Do::Install(_) => self.run_once(&hooks.install, ground, performance).await,
+            Do::Start => self.start_store(ground, performance).await,
+            Do::CatchUp => self.catch_up(ground, performance).await,
+            Do::Notify(generation) => self.confirm(ground, *generation).await,
+            Do::Finalize => {
+                self.speak(None, format!("upgrade transaction {}", ground.transaction.id)).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn stop_store(&self, ground: &Ground, performance: &mut Performance<'_>) -> Result<(), Stopped> {
+        self.step_down().await;
+        match ground.driver.see().await {
+            Ok(seen) if seen.master => {
+                let why =
+                    format!("the store of {} is master: writes would be lost; it is not stopped", self.node);
+                return Err(Stopped::Failed(why));
+            }
+            // It may well be down already.
+            Ok(_) | Err(_) => {}
+        }
+        self.run_once(&ground.upgrade.hooks.stop, ground, performance).await?;
+        match ground.driver.see().await {
+            Ok(_) => Err(Stopped::NotYet("the stop hook is through, and the store still answers".to_owned())),
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn start_store(&self, ground: &Ground, performance: &mut Performance<'_>) -> Result<(), Stopped> {
+        self.run_once(&ground.upgrade.hooks.start, ground, performance).await?;
+        let seen = self.see_started(ground, performance).await?;
+        self.is_generation(ground, &seen, goes_to(ground, self))?;
+        self.follow_master(ground, &seen).await
+    }
+
+    async fn catch_up(&self, ground: &Ground, performance: &mut Performance<'_>) -> Result<(), Stopped> {
+        let seen = self.see_started(ground, performance).await?;
+        if let Some(master) = ground.transaction.fleet.master()
+            && *master == self.node
+        {
+            return Ok(());
+        }
+        self.follow_master(ground, &seen).await?;
+        let seen = ground.driver.see().await?;
+        let not_yet = |why: &str| Err(Stopped::NotYet(why.to_owned()));
+        if seen.loading {
+            return not_yet("the store reads its data");
+        }
+        if seen.master || !seen.linked {
+            return not_yet("the store is not linked with its master yet");
+        }
+        self.is_near(ground, &seen).await
+    }
+
+    /// No further behind its master than may be.
+    pub(super) async fn is_near(&self, ground: &Ground, seen: &Seen) -> Result<(), Stopped> {
+        let Some(store) = ground.transaction.fleet.master().and_then(|master| self.store_of(master)) else {
+            return Ok(());
+        };
+        let master = ground.driver.see_at(&store).await?;
+        let seen = if master.history == seen.history { ground.driver.see().await? } else { return Ok(()) };
+        let behind = behind_bytes(&seen, &master).unwrap_or(0);
+        if behind > ground.upgrade.lag_bytes_max {
+            let max = ground.upgrade.lag_bytes_max;
+            return Err(Stopped::NotYet(format!("it is {behind} bytes behind (lag_bytes_max = {max})")));
+        }
+        Ok(())
+    }
+
+    async fn confirm(&self, ground: &Ground, generation: Generation) -> Result<(), Stopped> {
+        // What the relay goes by is asked anew, too.
+        self.shared.ask_own_release().await;
+        let seen = ground.driver.see().await?;
+        self.is_generation(ground, &seen, generation)
+    }
+
+    fn is_generation(&self, ground: &Ground, seen: &Seen, generation: Generation) -> Result<(), Stopped> {
+        let meant = release(&ground.transaction, generation);
+        match self.release_of(seen) {
+            Some(found) if is_release(&found, meant) => Ok(()),
+            found => {
+                let found =
+                    found.map_or_else(|| format!("{} {}", seen.store, seen.version), |r| r.to_string());
+                Err(Stopped::Failed(format!(
+                    "the store is {found} and not {meant}: see the install and start hooks"
+                )))
+            }
+        }
+    }
+
+    /// The store that the start hook began; where there is none any more it is begun again.
+    async fn see_started(&self, ground: &Ground, performance: &mut Performance<'_>) -> Result<Seen, Stopped> {
+        match ground.driver.see().await {
+            Ok(seen) => {
+                performance.silent = 0;
+                Ok(seen)
+            }
+            Err(error) => {
+                performance.silent += 1;
+                if performance.silent.is_multiple_of(START_AGAIN_AFTER)
+                    && self.claim(performance.action).await
+                {
+                    performance.output.push("the store does not answer: it is started again".to_owned());
+                    self.run_hook(&ground.upgrade.hooks.start, ground, performance).await?;
+                }
+                Err(Stopped::NotYet(format!("the store does not answer: {error}")))
+            }
+        }
+    }
+
+    async fn follow_master(&self, ground: &Ground, seen: &Seen) -> Result<(), Stopped> {
+        let Some(master) = ground.transaction.fleet.master() else {
+            return Err(Stopped::NotYet("no node is agreed to be the master".to_owned()));
+        };
+        let Some(dial) = self.dial(master).filter(|_| *master != self.node) else { return Ok(()) };
+        if seen.master || seen.follows.as_ref() != Some(&dial) {
+            ground.driver.follow(&dial).await?;
+        }
+        Ok(())
+    }
+
+    /// Once an action.
+    async fn run_once(
+        &self,
+        hook: &Hook,
+        ground: &Ground,
+        performance: &mut Performance<'_>,
+    ) -> Result<(), Stopped> {
+        if !performance.ran {
+            self.run_hook(hook, ground, performance).await?;
+            performance.ran = true;
+        }
+        Ok(())
+    }
+
+    async fn run_hook(
+        &self,
+        hook: &Hook,
+        ground: &Ground,
+        performance: &mut Performance<'_>,
+    ) -> Result<(), Stopped> {
+        let value = |placeholder| self.value(placeholder, ground);
+        if hook.names(Placeholder::Master) || hook.names(Placeholder::MasterHost) {
+            let is_known = ground.transaction.fleet.master().is_some_and(|master| *master != self.node);
+            if !is_known {
+                return Err(Stopped::NotYet("no other node is agreed to be the master".to_owned()));
+            }
+        }
+        let program = hook.program().filled(value);
+        let arguments: Vec<String> = hook.arguments().map(|word| word.filled(value)).collect();
+        let left = left(performance.action).unwrap_or_default();
+        let time_max = ground.upgrade.hooks.time_max.min(left.saturating_sub(REPORT_TIME).max(left / 2));
+        let ran = hooks::run(&program, &arguments, time_max).await;
+        let last = ran.output.last().map(|line| format!(": {line}")).unwrap_or_default();
+        performance.output.extend(ran.output);
+        ran.ended.map_err(|why| Stopped::Failed(format!("{why}{last}")))
+    }
+
+    fn value(&self, placeholder: Placeholder, ground: &Ground) -> String {
+        let transaction = &ground.transaction;
+        let store = &self.config().node.store;
+        let master = transaction.fleet.master().and_then(|master| self.dial(master));
+        match placeholder {
+            Placeholder::Node => self.node.to_string(),
+            Placeholder::Release => release(transaction, goes_to(ground, self)).to_string(),
+            Placeholder::From => transaction.from.to_string(),
+            Placeholder::To => transaction.to.to_string(),
+            Placeholder::Store => store.to_string(),
+            Placeholder::StoreHost => store.host().to_owned(),
+            Placeholder::StorePort => store.port().to_string(),
+            Placeholder::Master => master.map_or_else(String::new, |master| master.to_string()),
+            Placeholder::MasterHost => master.map_or_else(String::new, |master| master.host().to_owned()),
+            Placeholder::MasterPort => master.map_or_else(String::new, |master| master.port().to_string()),
+        }
+    }
+}
+
+pub(super) const fn release(transaction: &Transaction, generation: Generation) -> &Release {
+    match generation {
+        Generation::Old => &transaction.from,
+        Generation::New => &transaction.to,
+    }
+}
+
+/// The generation that the node is on its way to, or on.
+fn goes_to(ground: &Ground, hands: &Hands) -> Generation {
+    let node = ground.transaction.nodes.get(&hands.node);
+    node.map_or(Generation::Old, |node| node.course.map_or(node.generation, |course| course.to))
+}
