@@ -42,7 +42,11 @@ pub fn run(arguments: &HookArguments) -> Result<()> {
     let home = Home { folder: arguments.home.clone() };
     match &arguments.what {
         Hook::Stop => home.stop(),
-        Hook::Install { release } => home.install(release),
+        Hook::Install { release } => {
+            home.install(release)?;
+            println!("{release} is installed");
+            Ok(())
+        }
         Hook::Start { master } => home.start(master.as_deref()),
         Hook::SetAside => home.set_aside(),
     }
@@ -81,7 +85,6 @@ impl Home {
     fn install(&self, release: &str) -> Result<()> {
         let program = self.read(&format!("programs/{release}"))?;
         fs::write(self.folder.join("installed"), program)?;
-        println!("{release} is installed");
         Ok(())
     }
 

@@ -12,6 +12,7 @@ mod operator;
 mod refused;
 mod writers;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,9 @@ struct Arguments {
     /// How long all nodes run on the new release before it goes on.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=600))]
     soak_seconds: u64,
+    /// A segue program to use, in place of the one that is built from this tree.
+    #[arg(long, value_name = "FILE")]
+    sidecar: Option<PathBuf>,
 }
 
 /// What the sidecars' hooks run.
@@ -106,8 +110,13 @@ impl std::fmt::Display for Outcome {
 }
 
 fn run(arguments: &Arguments) -> Result<Outcome> {
-    say("building the sidecar");
-    let binary = build::sidecar()?;
+    let binary = match &arguments.sidecar {
+        Some(binary) => binary.clone(),
+        None => {
+            say("building the sidecar");
+            build::sidecar()?
+        }
+    };
     say("fetching redis 6.0 and 8.0");
     let [old, new] = fetch()?;
 
