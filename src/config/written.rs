@@ -10,6 +10,7 @@ use super::{
     Limits, LogFormat, ReleaseSetting, StoreAddress,
     document::{At, Section},
     intercept::{self, WrittenIntercept},
+    mesh::{self, WrittenMesh},
     problem::Problems,
     tls::{self, WrittenTls},
     upgrade::{self, WrittenUpgrade},
@@ -17,11 +18,11 @@ use super::{
 
 pub(super) struct Written {
     pub node: Option<WrittenStore>,
-    pub number: Option<u32>,
     pub protocol: Option<At<String>>,
     pub peers: Vec<WrittenStore>,
     pub links: Vec<WrittenLink>,
     pub intercept: Option<WrittenIntercept>,
+    pub mesh: Option<WrittenMesh>,
     pub tls: Option<WrittenTls>,
     pub mode: Option<At<Mode>>,
     pub loss: Option<At<LossPolicy>>,
@@ -35,6 +36,7 @@ pub(super) struct Written {
 }
 
 /// `[node]` or `[[peer]]`.
+#[derive(Default)]
 pub(super) struct WrittenStore {
     pub id: Option<At<PeerName>>,
     pub store: Option<At<StoreAddress>>,
@@ -43,7 +45,13 @@ pub(super) struct WrittenStore {
     pub username: Option<At<String>>,
     pub password_file: Option<At<String>>,
     pub tls: Option<At<bool>>,
+    /// Only of a `[node]`.
+    pub number: Option<u32>,
+    /// Only of a `[[peer]]`.
     pub dial: Option<StoreAddress>,
+    /// Only of a `[[peer]]`.
+    pub mesh: Option<At<StoreAddress>>,
+    pub witness: bool,
 }
 
 /// `[[link]]`.
@@ -61,14 +69,16 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
     if !root.has("node") {
         problems.add(root.line(), "[node]", "the table is missing; expected id, protocol and store");
     }
-    let (node, protocol, number) = root.table("node", problems).map_or((None, None, None), |mut section| {
-        let protocol = protocol(&mut section, problems);
-        let number = section.number("number", "its place among the secondaries", NUMBERS, problems);
-        (Some(store(section, problems)), protocol, number.and_then(|number| number.try_into().ok()))
+    let (node, protocol) = root.table("node", problems).map_or((None, None), |mut section| {
+        let witness = is_witness(&mut section, problems);
+        let protocol = if witness { None } else { protocol(&mut section, problems) };
+        let node = if witness { self::witness(section, problems) } else { own_store(section, problems) };
+        (Some(node), protocol)
     });
     let peers = root.tables("peer", problems).into_iter().map(|section| peer(section, problems)).collect();
     let links = root.tables("link", problems).into_iter().map(|section| link(section, problems)).collect();
     let intercept = root.table("intercept", problems).map(|section| intercept::read(section, problems));
+    let mesh = root.table("mesh", problems).map(|section| mesh::read(section, problems));
     let tls = root.table("tls", problems).map(|section| tls::read(section, problems));
     let (mode, loss) = root.table("translation", problems).map_or((None, None), |s| translation(s, problems));
     let upgrade = root.table("upgrade", problems).map(|section| upgrade::read(section, problems));
@@ -80,11 +90,11 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
     root.finish(problems);
     Some(Written {
         node,
-        number,
         protocol,
         peers,
         links,
         intercept,
+        mesh,
         tls,
         mode,
         loss,
@@ -108,9 +118,41 @@ fn protocol(section: &mut Section<'_>, problems: &mut Problems) -> Option<At<Str
     section.required_text("protocol", "the name of a protocol, such as \"redis\"", any_text, problems)
 }
 
-fn store(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
+fn peer(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
+    let is_witness = is_witness(&mut section, problems);
+    let mesh = section.text("mesh", mesh::ADDRESS_EXPECTED, str::parse, problems);
+    if is_witness {
+        return WrittenStore { mesh, ..witness(section, problems) };
+    }
+    let expected = "the address that the own store is to replicate from, such as \"127.0.0.1:7402\"";
+    let dial = section.text("dial", expected, str::parse, problems).map(|dial| dial.value);
+    WrittenStore { dial, ..store(section, mesh, problems) }
+}
+
+fn own_store(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
+    let number = section.number("number", "its place among the secondaries", NUMBERS, problems);
+    let number = number.and_then(|number| number.try_into().ok());
+    WrittenStore { number, ..store(section, None, problems) }
+}
+
+fn is_witness(section: &mut Section<'_>, problems: &mut Problems) -> bool {
+    section.flag("witness", problems).is_some_and(|witness| witness.value)
+}
+
+/// It has a name, and nothing that a store has.
+fn witness(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
+    let written = WrittenStore { id: id(&mut section, problems), witness: true, ..WrittenStore::default() };
+    section.finish(problems);
+    written
+}
+
+fn id(section: &mut Section<'_>, problems: &mut Problems) -> Option<At<PeerName>> {
+    section.required_text("id", "a name, such as \"n1\"", node_id, problems)
+}
+
+fn store(mut section: Section<'_>, mesh: Option<At<StoreAddress>>, problems: &mut Problems) -> WrittenStore {
     let written = WrittenStore {
-        id: section.required_text("id", "a name, such as \"n1\"", node_id, problems),
+        id: id(&mut section, problems),
         store: section.required_text(
             "store",
             "the address of a store, such as \"127.0.0.1:6401\"",
@@ -124,16 +166,13 @@ fn store(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
         username: section.text("username", "a user of the store", non_empty, problems),
         password_file: section.text("password_file", "the path of a file", non_empty, problems),
         tls: section.flag("tls", problems),
+        number: None,
         dial: None,
+        mesh,
+        witness: false,
     };
     section.finish(problems);
     written
-}
-
-fn peer(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
-    let expected = "the address that the own store is to replicate from, such as \"127.0.0.1:7402\"";
-    let dial = section.text("dial", expected, str::parse, problems);
-    WrittenStore { dial: dial.map(|dial| dial.value), ..store(section, problems) }
 }
 
 fn link(mut section: Section<'_>, problems: &mut Problems) -> WrittenLink {
@@ -243,7 +282,7 @@ fn log(
     (format, level)
 }
 
-const LISTEN_EXPECTED: &str = "an IP address and a port, such as \"127.0.0.1:7401\"";
+pub(super) const LISTEN_EXPECTED: &str = "an IP address and a port, such as \"127.0.0.1:7401\"";
 const RELEASE_EXPECTED: &str = "\"auto\" or a release <store>-<major>.<minor>, such as \"redis-8.0\"";
 const MODE_EXPECTED: &str = "\"auto\", \"off\" or a release <store>-<major>.<minor>, such as \"redis-6.0\"";
 const LOSS_EXPECTED: &str = "\"refuse\" or \"degrade\"";
@@ -305,7 +344,7 @@ fn log_level(text: &str) -> Result<tracing::Level, String> {
     }
 }
 
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("expected {LISTEN_EXPECTED}"))
 }
 

@@ -91,7 +91,7 @@ impl Hands {
     ) -> (StoreWord, Option<Seen>) {
         let config = self.config();
         let word =
-            StoreWord { address: config.node.store.to_string(), number: config.node.number, ..last.clone() };
+            StoreWord { address: config.node.store.as_ref().map_or_else(String::new, ToString::to_string), number: config.node.number, ..last.clone() };
         // The master first: what the own store has by then is no less than what it is compared with.
         let master = match self.master_of(state, &config) {
             Some(master) => timeout(SEE_TIME_MAX, driver.see_at(&master)).await.ok().and_then(Result::ok),

@@ -7,7 +7,7 @@ use segue_wire::Release;
 use super::{Hands, executor::left, hooks, is_release, own::behind_bytes};
 use crate::{
     config::{
-        Upgrade,
+        StoreAddress, Upgrade,
         hook::{Hook, Placeholder},
     },
     stores::driver::{Driver, DriverError, Seen},
@@ -261,19 +261,21 @@ impl Hands {
 
     fn value(&self, placeholder: Placeholder, ground: &Ground) -> String {
         let transaction = &ground.transaction;
-        let store = &self.config().node.store;
-        let master = transaction.fleet.master().and_then(|master| self.dial(master));
+        let store = self.config().node.store.clone();
+        let store = |of: fn(&StoreAddress) -> String| store.as_ref().map_or_else(String::new, of);
+        let dial = transaction.fleet.master().and_then(|master| self.dial(master));
+        let master = |of: fn(&StoreAddress) -> String| dial.as_ref().map_or_else(String::new, of);
         match placeholder {
             Placeholder::Node => self.node.to_string(),
             Placeholder::Release => release(transaction, goes_to(ground, self)).to_string(),
             Placeholder::From => transaction.from.to_string(),
             Placeholder::To => transaction.to.to_string(),
-            Placeholder::Store => store.to_string(),
-            Placeholder::StoreHost => store.host().to_owned(),
-            Placeholder::StorePort => store.port().to_string(),
-            Placeholder::Master => master.map_or_else(String::new, |master| master.to_string()),
-            Placeholder::MasterHost => master.map_or_else(String::new, |master| master.host().to_owned()),
-            Placeholder::MasterPort => master.map_or_else(String::new, |master| master.port().to_string()),
+            Placeholder::Store => store(ToString::to_string),
+            Placeholder::StoreHost => store(|store| store.host().to_owned()),
+            Placeholder::StorePort => store(|store| store.port().to_string()),
+            Placeholder::Master => master(ToString::to_string),
+            Placeholder::MasterHost => master(|master| master.host().to_owned()),
+            Placeholder::MasterPort => master(|master| master.port().to_string()),
         }
     }
 }

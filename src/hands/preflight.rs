@@ -10,9 +10,7 @@ use super::{
     Hands, is_release,
     perform::{Ground, Stopped},
 };
-use crate::config::{
-    ReleaseSetting,
-    hook::{Hook, Placeholder, Word},
+use crate::config::{ReleaseSetting, StoreAddress, hook::{Hook, Placeholder, Word},
 };
 
 /// Tries to see the store before it counts as silent.
@@ -87,12 +85,13 @@ impl Hands {
 
     /// What does not depend on the transaction is filled in.
     fn plain(&self, word: &Word) -> String {
-        let store = &self.config().node.store;
+        let store = self.config().node.store.clone();
+        let store = |of: fn(&StoreAddress) -> String| store.as_ref().map_or_else(String::new, of);
         word.filled(|placeholder| match placeholder {
             Placeholder::Node => self.node.to_string(),
-            Placeholder::Store => store.to_string(),
-            Placeholder::StoreHost => store.host().to_owned(),
-            Placeholder::StorePort => store.port().to_string(),
+            Placeholder::Store => store(ToString::to_string),
+            Placeholder::StoreHost => store(|store| store.host().to_owned()),
+            Placeholder::StorePort => store(|store| store.port().to_string()),
             _ => String::new(),
         })
     }

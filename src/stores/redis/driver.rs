@@ -27,15 +27,17 @@ impl RedisDriver {
         Self { peers }
     }
 
-    async fn own(&self) -> Way {
-        self.peers.way_to(&self.peers.own_store()).await
+    async fn own(&self) -> Result<Way, DriverError> {
+        let store = self.peers.own_store();
+        let store = store.ok_or_else(|| DriverError::Failed("this node has no store".to_owned()))?;
+        Ok(self.peers.way_to(&store).await)
     }
 }
 
 #[async_trait]
 impl Driver for RedisDriver {
     async fn see(&self) -> Result<Seen, DriverError> {
-        see(&self.own().await).await
+        see(&self.own().await?).await
     }
 
     async fn see_at(&self, store: &StoreAddress) -> Result<Seen, DriverError> {
@@ -43,7 +45,7 @@ impl Driver for RedisDriver {
     }
 
     async fn follow(&self, master: &StoreAddress) -> Result<(), DriverError> {
-        let way = self.own().await;
+        let way = self.own().await?;
         let mut own = connect(&way).await?;
         let info = own.info().await.map_err(not_yet(&way))?;
         if let Some(followed) = info.follows()
@@ -63,12 +65,12 @@ impl Driver for RedisDriver {
         switch: &Switch,
         still_wanted: &(dyn StillWanted + '_),
     ) -> Result<(), DriverError> {
-        let (own, to) = (self.own().await, self.peers.way_to(&switch.to).await);
+        let (own, to) = (self.own().await?, self.peers.way_to(&switch.to).await);
         switch::switch(&own, &to, switch, still_wanted).await
     }
 
     async fn compare(&self, master: &StoreAddress, keys: usize) -> Result<Vec<String>, DriverError> {
-        let (own, master) = (self.own().await, self.peers.way_to(master).await);
+        let (own, master) = (self.own().await?, self.peers.way_to(master).await);
         compare::compare(&own, &master, keys).await
     }
 }

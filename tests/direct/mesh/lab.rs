@@ -1,6 +1,7 @@
 //! Meshes on loopback, in process.
 
 use std::{
+    collections::VecDeque,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::Arc,
@@ -18,19 +19,28 @@ use tempfile::TempDir;
 use tokio::{runtime::Handle, time::timeout};
 
 /// Longer than anything takes on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What was said, in order; the answer is how many came before.
+/// The newest of what was said, in order; the answer is how many came before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notes(pub Vec<String>);
+pub struct Notes {
+    count: usize,
+    pub last: VecDeque<String>,
+}
+
+const NOTES_KEPT: usize = 20;
 
 impl Machine for Notes {
     type Entry = String;
     type Answer = usize;
 
     fn apply(&mut self, entry: String) -> usize {
-        self.0.push(entry);
-        self.0.len() - 1
+        self.last.push_back(entry);
+        if self.last.len() > NOTES_KEPT {
+            self.last.pop_front();
+        }
+        self.count += 1;
+        self.count - 1
     }
 }
 
@@ -160,7 +170,7 @@ pub async fn stands(one: &Joined, what: &str, is_so: impl Fn(&Standing) -> bool)
 /// Until its state has these notes.
 pub async fn notes(one: &Joined, expected: &[String]) {
     let mut state = one.state();
-    let waited = timeout(PATIENCE, state.wait_for(|state| state.0 == expected)).await;
+    let waited = timeout(PATIENCE, state.wait_for(|state| state.last == expected)).await;
     assert!(waited.is_ok_and(|waited| waited.is_ok()), "{:?} are not {expected:?}", one.state().borrow());
 }
 
