@@ -66,6 +66,7 @@ fn run(args: RunArgs, known: &[KnownProtocol<'_>]) -> Result<(), Failure> {
         passed,
         notifier: Notifier::new(env::var_os("NOTIFY_SOCKET")),
         program,
+        search_path: env::var_os("PATH"),
         set_log_level,
     })
 }

@@ -42,6 +42,7 @@ impl Desk {
                 release: Some("redis-6.0.16".to_owned()),
                 master: Some(master),
                 in_sync: true,
+                number: None,
                 sidecar: "0.1.0".to_owned(),
             };
             desk.apply(Entry::Register(registered));
@@ -128,7 +129,7 @@ impl UpgradeDesk for Desk {
             (name, Member { number, role, reachable: true, in_sync: true, offset: 10 })
         };
         let members = (1..=3).map(member).collect();
-        Ok(Fleet { members, losses: self.losses.load(Relaxed), seen_at: self.now() })
+        Ok(Fleet { members, losses: self.losses.load(Relaxed), seen_at: self.now(), moves: 0 })
     }
 
     async fn propose(&self, entry: Entry) -> Result<state::Answer, NotAgreed> {

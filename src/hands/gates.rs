@@ -1,9 +1,6 @@
 //! May the node be touched, and may the next one be?
 
-use std::{
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{path::Path, time::Duration};
 
 use rustix::fs::statvfs;
 
@@ -92,10 +89,8 @@ impl Hands {
     }
 
     fn refused_lately(&self) -> Option<String> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let since = now.saturating_sub(REFUSED_LATELY).as_secs();
-        let status = self.shared.status();
-        let refused = status.refusals.iter().find(|refused| refused.at_unix_s >= since)?;
+        let refused = self.shared.refused_peers(REFUSED_LATELY);
+        let refused = refused.first()?;
         let peer = refused.peer.as_deref().unwrap_or("a peer");
         Some(format!("a link of {peer} was refused ({}): {}", refused.reason, refused.detail))
     }

@@ -6,10 +6,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use segue_wire::Grade;
 use serde::{Deserialize, Serialize};
 
-use crate::{durable, status::LossesStatus};
+use crate::durable;
 
 const FILE: &str = "upgrade-losses.json";
 
@@ -46,8 +45,7 @@ impl Losses {
 
     /// Since the beginning of this transaction, given what was counted since the start of the process.
     /// Waits for the disk where there is a new one.
-    pub fn since(&self, transaction: u64, losses: &LossesStatus) -> io::Result<u64> {
-        let total = of_data(losses);
+    pub fn since(&self, transaction: u64, total: u64) -> io::Result<u64> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = counted.kept.clone();
         if kept.transaction != transaction {
@@ -74,41 +72,21 @@ fn read(file: &Path) -> io::Result<Option<Kept>> {
     }
 }
 
-fn of_data(losses: &LossesStatus) -> u64 {
-    let data = losses.counts.iter().filter(|count| count.grade == Grade::Data.label());
-    data.map(|count| count.count).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::LossCount;
-
-    fn counted(data: u64) -> LossesStatus {
-        let count = |grade: Grade, count| LossCount {
-            kind: "k".to_owned(),
-            grade: grade.label().to_owned(),
-            peer: None,
-            count,
-        };
-        LossesStatus {
-            total: data,
-            counts: vec![count(Grade::Data, data), count(Grade::Meta, 7)],
-            recent: Vec::new(),
-        }
-    }
 
     #[test]
     fn those_of_the_transaction_are_counted_over_restarts() {
         let folder = tempfile::tempdir().unwrap();
         let losses = Losses::open(folder.path());
-        assert_eq!(losses.since(1, &counted(5)).unwrap(), 0);
-        assert_eq!(losses.since(1, &counted(8)).unwrap(), 3);
-        assert_eq!(losses.since(1, &counted(8)).unwrap(), 3);
+        assert_eq!(losses.since(1, 5).unwrap(), 0);
+        assert_eq!(losses.since(1, 8).unwrap(), 3);
+        assert_eq!(losses.since(1, 8).unwrap(), 3);
         let losses = Losses::open(folder.path());
-        assert_eq!(losses.since(1, &counted(0)).unwrap(), 3);
-        assert_eq!(losses.since(1, &counted(2)).unwrap(), 5);
-        assert_eq!(losses.since(2, &counted(2)).unwrap(), 0);
-        assert_eq!(losses.since(2, &counted(3)).unwrap(), 1);
+        assert_eq!(losses.since(1, 0).unwrap(), 3);
+        assert_eq!(losses.since(1, 2).unwrap(), 5);
+        assert_eq!(losses.since(2, 2).unwrap(), 0);
+        assert_eq!(losses.since(2, 3).unwrap(), 1);
     }
 }

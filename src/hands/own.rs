@@ -64,7 +64,7 @@ impl Hands {
     async fn look(&self, last: &StoreWord) -> (Word, Option<Seen>) {
         let state = self.state();
         let transaction = state.transaction.as_ref().map_or(0, |transaction| transaction.id);
-        let losses = match self.losses.since(transaction, &self.shared.losses()) {
+        let losses = match self.losses.since(transaction, self.shared.glance().data_losses) {
             Ok(losses) => losses,
             Err(error) => {
                 if let Some(unsaid) = self.due("losses") {
@@ -90,8 +90,11 @@ impl Hands {
         last: &StoreWord,
     ) -> (StoreWord, Option<Seen>) {
         let config = self.config();
-        let word =
-            StoreWord { address: config.node.store.as_ref().map_or_else(String::new, ToString::to_string), number: config.node.number, ..last.clone() };
+        let word = StoreWord {
+            address: config.node.store.as_ref().map_or_else(String::new, ToString::to_string),
+            number: config.node.number,
+            ..last.clone()
+        };
         // The master first: what the own store has by then is no less than what it is compared with.
         let master = match self.master_of(state, &config) {
             Some(master) => timeout(SEE_TIME_MAX, driver.see_at(&master)).await.ok().and_then(Result::ok),

@@ -127,7 +127,3 @@ fn other_master(heard: &[Heard], running: &Transaction) -> Option<PeerName> {
     let first = masters.next()?;
     (masters.next().is_none() && first.node != *agreed).then(|| first.node.clone())
 }
-
-#[cfg(test)]
-#[path = "picture_tests.rs"]
-mod tests;

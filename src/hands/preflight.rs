@@ -10,7 +10,9 @@ use super::{
     Hands, is_release,
     perform::{Ground, Stopped},
 };
-use crate::config::{ReleaseSetting, StoreAddress, hook::{Hook, Placeholder, Word},
+use crate::config::{
+    ReleaseSetting, StoreAddress,
+    hook::{Hook, Placeholder, Word},
 };
 
 /// Tries to see the store before it counts as silent.

@@ -1,4 +1,4 @@
-//! The admin API and the metrics, on a thread and runtime of their own.
+//! The admin API, the metrics and the mesh, on a thread and runtime of their own.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use std::{
 use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 
-use super::running::Running;
+use super::{member::Member, running::Running};
 use crate::admin::{self, Routes};
 
 pub struct Control {
@@ -18,12 +18,13 @@ pub struct Control {
 }
 
 impl Control {
-    /// Serves these listeners until `stop`.
+    /// Serves these listeners until `stop`, and is a member of the mesh.
     ///
     /// # Errors
     /// The system gives no thread.
     pub fn start(
         listeners: Vec<(TcpListener, Routes)>,
+        member: Option<Member>,
         running: Arc<Running>,
         stop: CancellationToken,
     ) -> io::Result<Self> {
@@ -39,7 +40,9 @@ impl Control {
                         }
                     })
                 });
-                for served in served.collect::<Vec<_>>() {
+                let mut tasks: Vec<_> = served.collect();
+                tasks.extend(member.map(|member| tokio::spawn(member.run(running.clone(), stop.clone()))));
+                for served in tasks {
                     if let Err(error) = served.await {
                         tracing::error!(%error, "a control task ended badly");
                     }

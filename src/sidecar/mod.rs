@@ -6,10 +6,12 @@
 //! | here | from the start to the end |
 //! | `running` | what can be asked of it meanwhile, and the reload of its config |
 //! | `control` | the admin API's thread |
+//! | `member` | its part in the mesh, and in upgrades |
 //! | `takeover`, `successor` | from this process to the next, no connection refused |
 //! | `signals`, `notify` | what it is told, and what it tells the service manager |
 
 mod control;
+mod member;
 mod notify;
 mod running;
 mod signals;
@@ -17,10 +19,11 @@ mod successor;
 mod takeover;
 
 use std::{
+    ffi::OsString,
     net::TcpListener,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -33,12 +36,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{Routes, UpgradeMetrics},
     cli::Failure,
+    cluster::raft,
     config::Config,
     intercept::guard,
     net::Listeners,
     relay::Relay,
 };
 use control::Control;
+use member::Member;
 pub use notify::Notifier;
 use running::Running;
 use signals::{Signals, Told};
@@ -63,6 +68,8 @@ pub struct Start {
     pub passed: Vec<TcpListener>,
     pub notifier: Notifier,
     pub program: Program,
+    /// Where the programs of hooks are looked for: `PATH`.
+    pub search_path: Option<OsString>,
     pub set_log_level: SetLogLevel,
 }
 
@@ -93,6 +100,15 @@ async fn serve(start: Start) -> Result<(), Failure> {
     for (address, routes) in [(config.admin, Routes::Admin), (config.metrics, Routes::Metrics)] {
         control_listeners.push((sockets.open(address).map_err(Failure::failed)?, routes));
     }
+    let member = match config.mesh.clone() {
+        Some(mesh) => Some(Member {
+            listener: sockets.open(mesh.listen).map_err(Failure::failed)?,
+            mesh,
+            metrics: raft::Metrics::new().map_err(Failure::failed)?,
+            search_path: start.search_path,
+        }),
+        None => None,
+    };
     let relay = Relay::bind(config, start.protocol, sockets.clone()).map_err(Failure::failed)?;
     unclaimed(&sockets, takeover.is_some())?;
     let running = Arc::new(Running {
@@ -101,11 +117,12 @@ async fn serve(start: Start) -> Result<(), Failure> {
         config_file: start.config_file,
         set_log_level: start.set_log_level,
         reloading: Mutex::default(),
-        upgrade: None,
+        upgrade: OnceLock::new(),
         upgrade_metrics: UpgradeMetrics::new().map_err(Failure::failed)?,
+        mesh_metrics: member.as_ref().map(|member| member.metrics.clone()),
     });
     let (stop, control_stop) = (CancellationToken::new(), CancellationToken::new());
-    let control = Control::start(control_listeners, running.clone(), control_stop.clone());
+    let control = Control::start(control_listeners, member, running.clone(), control_stop.clone());
     let control = control.map_err(Failure::failed)?;
     let mut relay = tokio::spawn(relay.run(stop.clone()));
     if let Some(takeover) = takeover {

@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
@@ -13,6 +13,7 @@ use prometheus::proto::MetricFamily;
 use super::SetLogLevel;
 use crate::{
     admin::{self, ChangeRefused, ChangeRefusedKind, UpgradeMetrics},
+    cluster::raft,
     config::{Config, KnownProtocol},
     registry,
     relay::{ChangeError, Shared},
@@ -28,8 +29,9 @@ pub struct Running {
     /// One reload at a time: they come from a signal and from the admin API.
     pub reloading: Mutex<()>,
     /// `None` without a mesh.
-    pub upgrade: Option<Arc<dyn UpgradeDesk>>,
+    pub upgrade: OnceLock<Arc<dyn UpgradeDesk>>,
     pub upgrade_metrics: UpgradeMetrics,
+    pub mesh_metrics: Option<raft::Metrics>,
 }
 
 impl Running {
@@ -96,7 +98,7 @@ impl admin::Sidecar for Running {
     }
 
     fn upgrade(&self) -> Option<Arc<dyn UpgradeDesk>> {
-        self.upgrade.clone()
+        self.upgrade.get().cloned()
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -104,10 +106,11 @@ impl admin::Sidecar for Running {
     }
 
     fn gather_metrics(&self) -> Vec<MetricFamily> {
-        let mut families = self.shared.gather_metrics();
-        if let Some(desk) = &self.upgrade {
-            families.extend(self.upgrade_metrics.gather(&desk.node(), &desk.state()));
+        let mut metrics = self.shared.gather_metrics();
+        metrics.extend(self.mesh_metrics.iter().flat_map(raft::Metrics::gather));
+        if let Some(desk) = self.upgrade.get() {
+            metrics.extend(self.upgrade_metrics.gather(&desk.node(), &desk.state()));
         }
-        families
+        metrics
     }
 }

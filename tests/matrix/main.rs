@@ -25,4 +25,5 @@ mod spoken;
 mod switch;
 mod tls;
 mod toggles;
+mod upgrade;
 mod waits;

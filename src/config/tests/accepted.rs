@@ -13,6 +13,7 @@ fn the_example_means_what_it_says() {
             release: ReleaseSetting::Auto,
             credentials: None,
             tls: false,
+            number: None,
         },
         peers: vec![Peer {
             id: "n2".into(),
@@ -21,6 +22,7 @@ fn the_example_means_what_it_says() {
             release: ReleaseSetting::Auto,
             credentials: None,
             tls: false,
+            dial: None,
         }],
         links: vec![
             Link {
@@ -42,6 +44,7 @@ fn the_example_means_what_it_says() {
         mesh: None,
         tls: None,
         translation: Translation { mode: Mode::Auto, loss: LossPolicy::Refuse },
+        upgrade: None,
         admin: "127.0.0.1:9901".parse().unwrap(),
         metrics: "127.0.0.1:9464".parse().unwrap(),
         state: State { dir: "segue-state".into() },

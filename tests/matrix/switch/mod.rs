@@ -2,7 +2,7 @@
 
 mod crashes;
 mod proxy;
-mod writers;
+pub mod writers;
 
 use std::{path::Path, sync::Arc, time::Duration};
 

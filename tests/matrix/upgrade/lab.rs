@@ -1,0 +1,246 @@
+//! Three nodes, each a real store and a `segue run` beside it, that agree by a mesh.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use segue_bench::{child::wait_for, client, client::Info, port, sidecar::Sidecar, stores::Store, workspace};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A transaction of three nodes, under load, on a slow machine.
+pub const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(240);
+const SYNC_TIME_MAX: Duration = Duration::from_secs(60);
+pub const NODES: [&str; 3] = ["n1", "n2", "n3"];
+
+/// What differs from test to test.
+pub struct Plan {
+    /// By its short name, such as `redis-6.0`.
+    pub from: &'static str,
+    pub to: &'static str,
+    /// More lines of `[upgrade]`.
+    pub upgrade: &'static str,
+    /// Other words for a hook of one node: node, hook, words.
+    pub hook: Option<(&'static str, &'static str, &'static str)>,
+    /// A node whose new program is missing.
+    pub without_program: Option<&'static str>,
+}
+
+impl Plan {
+    pub const fn new(from: &'static str, to: &'static str) -> Self {
+        Self { from, to, upgrade: "", hook: None, without_program: None }
+    }
+}
+
+pub struct Lab {
+    /// Before their folders.
+    pub sidecars: Vec<Sidecar>,
+    stores: Vec<Site>,
+}
+
+/// A node's store. It is ended when this value is dropped.
+pub struct Site {
+    pub folder: TempDir,
+    pub port: u16,
+    link: u16,
+    mesh: u16,
+    admin: u16,
+    metrics: u16,
+}
+
+impl Lab {
+    /// n1 is master, the others follow it through its sidecar; all is in sync.
+    pub fn start(plan: &Plan) -> Result<Self> {
+        let (from, to) = (Store::want(plan.from)?, Store::want(plan.to)?);
+        let mut stores = Vec::new();
+        for node in NODES {
+            let [port, link, mesh, admin, metrics] = port::free_ports()?;
+            let folder = tempfile::Builder::new().prefix("segue-upgrade-").tempdir()?;
+            fs::create_dir(folder.path().join("bin"))?;
+            symlink(&from.server, folder.path().join("bin").join(plan.from))?;
+            if plan.without_program != Some(node) {
+                symlink(&to.server, folder.path().join("bin").join(plan.to))?;
+            }
+            stores.push(Site { folder, port, link, mesh, admin, metrics });
+        }
+        let mut sidecars = Vec::new();
+        for (number, node) in NODES.into_iter().enumerate() {
+            let config = config(plan, &stores, number)?;
+            let sidecar = Sidecar::start(Path::new(env!("CARGO_BIN_EXE_segue")), &config)
+                .with_context(|| format!("the sidecar of {node}"))?;
+            sidecars.push(sidecar);
+        }
+        for (number, site) in stores.iter().enumerate() {
+            site.run("install", plan.from, None)?;
+            site.run("start", plan.from, (number > 0).then(|| stores[0].link))?;
+        }
+        let lab = Self { sidecars, stores };
+        wait_for(SYNC_TIME_MAX, || Ok(lab.are_in_sync(0)?.then_some(())))?
+            .context("no links at the start")?;
+        wait_for(SYNC_TIME_MAX, || Ok(lab.are_registered()?.then_some(())))?
+            .with_context(|| format!("not all are registered: {:#?}", lab.status(0)))?;
+        Ok(lab)
+    }
+
+    pub fn ports(&self) -> [u16; 3] {
+        [0, 1, 2].map(|number| self.stores[number].port)
+    }
+
+    pub fn site(&self, number: usize) -> &Site {
+        &self.stores[number]
+    }
+
+    /// `segue upgrade …` of this node: its output, or what it said of the error.
+    pub fn upgrade(&self, number: usize, words: &[&str]) -> Result<Result<String, String>> {
+        let output = Command::new(env!("CARGO_BIN_EXE_segue"))
+            .arg("upgrade")
+            .args(words)
+            .args(["--admin", &format!("127.0.0.1:{}", self.stores[number].admin)])
+            .output()?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) })
+    }
+
+    pub fn told(&self, number: usize, words: &[&str]) -> Result<String> {
+        let told = self.upgrade(number, words)?;
+        told.map_err(|why| anyhow::anyhow!("segue upgrade {words:?}: {why}"))
+    }
+
+    pub fn status(&self, number: usize) -> Result<Value> {
+        Ok(serde_json::from_str(&self.told(number, &["status", "--json"])?)?)
+    }
+
+    /// Until the transaction, as n2 sees it, is in this phase.
+    pub fn await_phase(&self, phase: &str) -> Result<Value> {
+        self.await_status(&format!("the phase {phase}"), |status| status["transaction"]["phase"] == phase)
+    }
+
+    pub fn await_status(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
+        let mut last = Value::Null;
+        let met = wait_for(TRANSACTION_TIME_MAX, || {
+            std::thread::sleep(Duration::from_millis(200));
+            if let Ok(status) = self.status(1) {
+                last = status;
+            }
+            Ok(is_it(&last).then(|| last.clone()))
+        })?;
+        met.with_context(|| {
+            let logs = self.sidecars.iter().map(|sidecar| {
+                let log = sidecar.log_text();
+                let lines: Vec<&str> = log.lines().collect();
+                lines[lines.len().saturating_sub(30)..].join("\n")
+            });
+            format!("not {what}: {last:#}\n{}", logs.collect::<Vec<_>>().join("\n---\n"))
+        })
+    }
+
+    /// The store's own word of its release: `6.0.16`.
+    pub fn version(&self, number: usize) -> Result<String> {
+        let info = Info::ask(&mut client::connect(self.stores[number].port)?, "server")?;
+        let version = info.get("valkey_version").or_else(|| info.get("redis_version"));
+        Ok(version.context("no version")?.to_owned())
+    }
+
+    /// The store that takes writes; there must be one.
+    pub fn master(&self) -> Result<usize> {
+        let mut masters = Vec::new();
+        for number in 0..NODES.len() {
+            if self.replication(number)?.get("role") == Some("master") {
+                masters.push(number);
+            }
+        }
+        match &*masters {
+            [one] => Ok(*one),
+            masters => bail!("masters: {masters:?}"),
+        }
+    }
+
+    pub fn await_in_sync(&self) -> Result<usize> {
+        let synced = wait_for(SYNC_TIME_MAX, || {
+            let Ok(master) = self.master() else { return Ok(None) };
+            Ok(self.are_in_sync(master)?.then_some(master))
+        })?;
+        synced.context("the stores are not in sync")
+    }
+
+    fn replication(&self, number: usize) -> Result<Info> {
+        Info::ask(&mut client::connect(self.stores[number].port)?, "replication")
+    }
+
+    fn are_in_sync(&self, master: usize) -> Result<bool> {
+        for number in (0..NODES.len()).filter(|number| *number != master) {
+            let Ok(info) = self.replication(number) else { return Ok(false) };
+            if info.get("master_link_status") != Some("up") {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn are_registered(&self) -> Result<bool> {
+        let Ok(status) = self.status(1) else { return Ok(false) };
+        let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
+        let knows = |node: &Value| node["release"].is_string() && node["in_sync"] == true;
+        Ok(nodes.len() == NODES.len() && nodes.iter().all(knows))
+    }
+}
+
+impl Site {
+    /// The script, as a hook runs it.
+    pub fn run(&self, what: &str, release: &str, follows: Option<u16>) -> Result<()> {
+        let mut command = Command::new(script());
+        command.arg(what).arg(self.folder.path()).arg(release).arg(self.port.to_string());
+        if let Some(link) = follows {
+            command.args(["127.0.0.1", &link.to_string()]);
+        }
+        let output = command.output()?;
+        ensure!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        drop(self.run("stop", "", None));
+    }
+}
+
+pub fn script() -> PathBuf {
+    workspace().join("tests/matrix/upgrade/store.sh")
+}
+
+fn config(plan: &Plan, sites: &[Site], number: usize) -> Result<String> {
+    let (own, node) = (&sites[number], NODES[number]);
+    let mut text = format!(
+        "[node]\nid = \"{node}\"\nprotocol = \"redis\"\nstore = \"127.0.0.1:{}\"\n\
+         [[link]]\nlisten = \"127.0.0.1:{}\"\nto = \"store\"\n\
+         [mesh]\nlisten = \"127.0.0.1:{}\"\n\
+         [admin]\nlisten = \"127.0.0.1:{}\"\n[metrics]\nlisten = \"127.0.0.1:{}\"\n",
+        own.port, own.link, own.mesh, own.admin, own.metrics
+    );
+    for (other, site) in sites.iter().enumerate().filter(|(other, _)| *other != number) {
+        text += &format!(
+            "[[peer]]\nid = \"{}\"\nstore = \"127.0.0.1:{}\"\nmesh = \"127.0.0.1:{}\"\ndial = \"127.0.0.1:{}\"\n",
+            NODES[other], site.port, site.mesh, site.link
+        );
+    }
+    text += &format!("[upgrade]\ndisk_free_bytes_min = 1000000\n{}\n[upgrade.hooks]\n", plan.upgrade);
+    let folder = own.folder.path().display();
+    for what in ["stop", "install", "start", "set_aside"] {
+        let words = match plan.hook {
+            Some((of, hook, words)) if (of, hook) == (node, what) => words.to_owned(),
+            _ => format!(
+                "[\"{}\", \"{what}\", \"{folder}\", \"{{release}}\", \"{{store_port}}\", \"{{master_host}}\", \
+                 \"{{master_port}}\"]",
+                script().display()
+            ),
+        };
+        text += &format!("{what} = {words}\n");
+    }
+    Ok(text)
+}

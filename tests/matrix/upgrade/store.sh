@@ -1,0 +1,35 @@
+#!/bin/sh
+# The hooks of a node in the tests: its store's programs are bin/RELEASE, its data is in this folder.
+#   store.sh stop|install|start|set_aside FOLDER RELEASE PORT [MASTER_HOST MASTER_PORT]
+set -eu
+what=$1 folder=$2 release=$3 port=$4
+cd "$folder"
+
+is_running() {
+    [ -s pid ] && kill -0 "$(cat pid)" 2>/dev/null
+}
+
+case $what in
+stop)
+    is_running || exit 0
+    kill -TERM "$(cat pid)"
+    while is_running; do sleep 0.05; done
+    ;;
+install)
+    [ -x "bin/$release" ] || { echo "there is no program bin/$release" >&2; exit 1; }
+    echo "$release" >installed
+    ;;
+start)
+    is_running && exit 0
+    set -- --port "$port" --bind 127.0.0.1 --dir "$folder" --logfile "$folder/log" --loglevel verbose \
+        --pidfile "$folder/pid" --daemonize yes --repl-diskless-sync-delay 0 --repl-timeout 10 ${5:+--replicaof "$5" "$6"}
+    "./bin/$(cat installed)" "$@"
+    ;;
+set_aside)
+    mkdir -p aside
+    for file in dump.rdb appendonly.aof appendonlydir; do
+        [ ! -e "$file" ] || [ "$release" = "$(cat installed)" ] || { rm -rf "aside/$file"; mv "$file" aside/; }
+    done
+    echo "set aside for $release"
+    ;;
+esac
