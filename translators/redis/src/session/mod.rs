@@ -86,6 +86,10 @@ enum Phase {
         pair: Pair,
         resume: Option<Resume>,
     },
+    /// Likewise, on a link that is not rewritten; what is known of the replica's stream then no longer holds.
+    AskedAnew {
+        spent: Option<StreamKey>,
+    },
     Announced {
         pair: Pair,
         course: Course,
@@ -110,6 +114,7 @@ struct Resume {
     trunk: String,
     map: OffsetMap,
     begun: Begun,
+    incomplete: bool,
 }
 
 /// How far a replica had come that wants to go on.

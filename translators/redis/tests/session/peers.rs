@@ -40,6 +40,7 @@ fn a_replica_that_this_sidecar_translated_for_starts_anew_with_the_other() {
     link.master_got();
     link.master("+SEGUE 1\r\n");
     assert_eq!(link.master_got(), command("PSYNC ? -1"));
+    link.master("+FULLRESYNC x 0\r\n");
     assert!(link.effects.contains(&Effect::Forget(trunk_key(ID))));
 }
 
