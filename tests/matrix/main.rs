@@ -8,6 +8,7 @@ mod bus;
 mod chains;
 mod cluster;
 mod convert;
+mod crashes;
 mod cuts;
 mod documents;
 mod feeds;
