@@ -18,6 +18,7 @@ mod large;
 mod links;
 mod losses;
 mod migrate;
+mod nodes;
 mod pairs;
 mod reload;
 mod restart;
