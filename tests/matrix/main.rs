@@ -11,6 +11,7 @@ mod convert;
 mod crashes;
 mod cuts;
 mod documents;
+mod elections;
 mod feeds;
 mod forms;
 mod handover;

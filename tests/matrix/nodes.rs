@@ -119,6 +119,10 @@ impl Node {
         })
     }
 
+    pub fn role(&self) -> Result<String> {
+        Ok(self.server.info("replication")?.get("role").unwrap_or_default().to_owned())
+    }
+
     /// Keys that expire, one hash of them, and waits until its replica has them.
     pub fn write(&self, who: &str, count: u32) -> Result<()> {
         let mut client = self.server.client()?;

@@ -116,6 +116,7 @@ fn answer(question: &Question) -> Answer {
         Question::Client => {
             Answer::Stores { dialer: end("a", 8, 0).release, listener: end("b", 5, 0).release, hidden: None }
         }
+        Question::OwnOffsets => Answer::OwnOffsets(true),
         Question::Stream(_) => Answer::Stream { dialer: Some(state()), listener: None },
     }
 }

@@ -178,6 +178,7 @@ impl Session for RedisSession {
             }
             Answer::Stores { dialer, listener, .. } => self.client_is(Some((dialer, listener))),
             Answer::NoStore => self.client_is(None),
+            Answer::OwnOffsets(_) => {}
             Answer::Stream { dialer, listener } => {
                 let decode = |saved: Bytes| Saved::decode(&saved, self.limits.offset_marks_max);
                 self.saved = Some((dialer.map(decode), listener.map(decode)));
