@@ -24,6 +24,7 @@ mod pairs;
 mod reload;
 mod restart;
 mod resync;
+mod slots;
 mod tls;
 mod toggles;
 mod waits;
