@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | 2 | [`status`] | what the sidecar says of itself, as plain data |
 //! | 2 | [`config`] | the config file, checked |
+//! | 2 | [`durable`] | small files that are whole or not there |
 //! | 2 | [`losses`] | the loss report |
 //! | 2 | [`streams`] | saved stream state |
 //! | 2 | [`tls`] | TLS on links: keys, handshakes, streams |
@@ -26,6 +27,7 @@ pub mod admin;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod durable;
 pub mod hands;
 pub mod intercept;
 pub mod losses;

@@ -83,6 +83,10 @@ pub struct LinkStatus {
     pub verdict: String,
     /// The release that is spoken to the receiving store.
     pub target: Option<String>,
+    /// The release that an upgrade holds links to, where this one can't be held to it: the receiving store
+    /// and that release read nothing in common.
+    #[serde(default)]
+    pub unspoken: Option<String>,
     pub bytes_from_dialer: u64,
     pub bytes_from_listener: u64,
     pub messages_rewritten: u64,
@@ -171,8 +175,20 @@ pub struct TranslationStatus {
     pub mode: String,
     /// `refuse` or `degrade`.
     pub loss: String,
+    /// What an upgrade holds the links to until it is finalized.
+    #[serde(default)]
+    pub spoken: Option<SpokenStatus>,
     /// Every change since start, newest first, at most [`CHANGES_KEPT_MAX`].
     pub changes: Vec<TranslationChanged>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpokenStatus {
+    pub release: String,
+    /// `upgrade transaction 3`.
+    pub who: String,
+    /// False while `mode` is not `auto`: an operator's own word outranks it.
+    pub in_force: bool,
 }
 
 pub const CHANGES_KEPT_MAX: usize = 256;

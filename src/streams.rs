@@ -23,6 +23,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crc_fast::CrcAlgorithm::Crc64Nvme;
 use segue_wire::StreamKey;
 
+use crate::durable;
+
 const MAGIC: &[u8; 8] = b"SEGUEST2";
 const FRAME_HEAD_BYTES: usize = 12;
 const SUFFIX: &str = "stream";
@@ -71,11 +73,7 @@ impl Streams {
 
     fn write(&self, key: &StreamKey, file: &Path, state: &[u8]) -> io::Result<Journal> {
         self.make_room(file)?;
-        let mut temporary = tempfile::NamedTempFile::new_in(&self.dir)?;
-        temporary.write_all(&encode(key, state)?)?;
-        temporary.as_file().sync_all()?;
-        let file = temporary.persist(file)?;
-        fs::File::open(&self.dir)?.sync_all()?;
+        let file = durable::write(&self.dir, file, &encode(key, state)?)?;
         Ok(Journal { file })
     }
 
@@ -98,10 +96,7 @@ impl Streams {
     pub fn forget(&self, key: &StreamKey) -> io::Result<()> {
         let file = self.file(key);
         self.unwritten().remove(&file);
-        match fs::remove_file(file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        durable::remove(&file)
     }
 
     fn unwritten(&self) -> MutexGuard<'_, HashMap<PathBuf, Bytes>> {

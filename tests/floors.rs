@@ -9,7 +9,7 @@ use std::{
 
 /// Modules of the root package, from the lowest floor up; those of one floor may know each other.
 const FLOORS: &[(u8, &[&str])] = &[
-    (2, &["config", "losses", "seldom", "status", "streams", "tls"]),
+    (2, &["config", "durable", "losses", "seldom", "status", "streams", "tls"]),
     (3, &["intercept", "net", "peers", "stores"]),
     (4, &["cluster", "relay"]),
     (5, &["upgrade"]),

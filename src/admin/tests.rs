@@ -49,7 +49,12 @@ impl Sidecar for Fake {
     }
 
     fn translation(&self) -> TranslationStatus {
-        TranslationStatus { mode: "auto".to_owned(), loss: "refuse".to_owned(), changes: Vec::new() }
+        TranslationStatus {
+            mode: "auto".to_owned(),
+            loss: "refuse".to_owned(),
+            spoken: None,
+            changes: Vec::new(),
+        }
     }
 
     fn set_translation(&self, change: TranslationChange) -> Result<TranslationStatus, ChangeRefused> {

@@ -6,7 +6,10 @@ use super::{
     advice::advice,
     table::{Align, plain, table},
 };
-use crate::status::{EndStatus, KnownRelease, LimitStatus, LinkStatus, LossesStatus, RefusalStatus, Status};
+use crate::status::{
+    EndStatus, KnownRelease, LimitStatus, LinkStatus, LossesStatus, RefusalStatus, SpokenStatus, Status,
+    TranslationStatus,
+};
 
 /// How many of the newest losses are shown one by one.
 const LOSSES_SHOWN_MAX: usize = 20;
@@ -15,7 +18,7 @@ const LOSSES_SHOWN_MAX: usize = 20;
 pub(super) fn status(status: &Status, now_unix_s: u64) -> String {
     let node = &status.node;
     let mut text = format!(
-        "node {}: {} store at {}, {}\nsegue {}, up {}; translation {}, loss {}\n\n",
+        "node {}: {} store at {}, {}\nsegue {}, up {}; translation {}{}, loss {}\n\n",
         plain(&node.id),
         plain(&node.protocol),
         plain(&node.store),
@@ -23,6 +26,7 @@ pub(super) fn status(status: &Status, now_unix_s: u64) -> String {
         plain(&node.version),
         seconds(node.uptime_s),
         plain(&status.translation.mode),
+        spoken(&status.translation),
         plain(&status.translation.loss),
     );
     if let Some(error) = &status.config.last_error {
@@ -45,6 +49,19 @@ pub(super) fn status(status: &Status, now_unix_s: u64) -> String {
         }
     }
     text
+}
+
+fn spoken(translation: &TranslationStatus) -> String {
+    match &translation.spoken {
+        None => String::new(),
+        Some(SpokenStatus { release, who, in_force: true }) => {
+            format!(", held to {} by {}", plain(release), plain(who))
+        }
+        Some(SpokenStatus { release, who, in_force: false }) => {
+            let mode = plain(&translation.mode);
+            format!(", not held to {} by {}: {mode} outranks it", plain(release), plain(who))
+        }
+    }
 }
 
 fn links(links: &[LinkStatus]) -> String {
@@ -104,11 +121,15 @@ fn limits(limits: &[LimitStatus]) -> String {
 
 fn verdict(link: &LinkStatus) -> String {
     let of_bus = if link.bus { "bus, " } else { "" };
+    let unspoken = match &link.unspoken {
+        Some(release) => format!(", can't be held to {}", plain(release)),
+        None => String::new(),
+    };
     match &link.target {
         Some(target) if link.verdict != "same" => {
-            format!("{of_bus}{} to {}", plain(&link.verdict), plain(target))
+            format!("{of_bus}{} to {}{unspoken}", plain(&link.verdict), plain(target))
         }
-        _ => format!("{of_bus}{}", plain(&link.verdict)),
+        _ => format!("{of_bus}{}{unspoken}", plain(&link.verdict)),
     }
 }
 

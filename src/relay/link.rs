@@ -58,6 +58,14 @@ pub struct Facts {
     pub bus: bool,
 }
 
+impl Facts {
+    /// The release of the store that takes the content: who dials to replicate, but not to migrate keys.
+    pub fn receiver(&self) -> Option<&Release> {
+        let end = if self.client { &self.listener } else { &self.dialer };
+        end.known.as_ref().map(|known| &known.release)
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct EndFacts {
     pub name: Option<PeerName>,
@@ -168,6 +176,7 @@ impl Link {
             bus: facts.bus,
             verdict,
             target: facts.target.as_ref().map(ToString::to_string),
+            unspoken: None,
             bytes_from_dialer: self.bytes_from[0].load(Relaxed),
             bytes_from_listener: self.bytes_from[1].load(Relaxed),
             messages_rewritten: self.rewritten.load(Relaxed),

@@ -28,6 +28,7 @@ pub struct Metrics {
     pub own_offsets: IntGaugeVec,
     pub state_failures: IntCounterVec,
     pub translation_changes: IntCounterVec,
+    pub translation_spoken: IntGaugeVec,
     pub config_reloads: IntCounterVec,
     pub tls_renewals: IntCounterVec,
     pub tls_certificate_expiry: IntGaugeVec,
@@ -99,6 +100,11 @@ impl Metrics {
                 "Changes of mode or loss policy, by outcome",
                 &["outcome"],
             )?,
+            translation_spoken: gauges(
+                "segue_translation_spoken",
+                "The release that an upgrade holds the links to: 1, or 0 where another mode outranks it",
+                &["release"],
+            )?,
             config_reloads: counters(
                 "segue_config_reloads_total",
                 "Reloads of the config, by outcome",
@@ -117,7 +123,7 @@ impl Metrics {
             )?,
             registry,
         };
-        let all: [Box<dyn Collector>; 20] = [
+        let all: [Box<dyn Collector>; 21] = [
             Box::new(build),
             Box::new(metrics.links.clone()),
             Box::new(metrics.link_bytes.clone()),
@@ -135,6 +141,7 @@ impl Metrics {
             Box::new(metrics.own_offsets.clone()),
             Box::new(metrics.state_failures.clone()),
             Box::new(metrics.translation_changes.clone()),
+            Box::new(metrics.translation_spoken.clone()),
             Box::new(metrics.config_reloads.clone()),
             Box::new(metrics.tls_renewals.clone()),
             Box::new(metrics.tls_certificate_expiry.clone()),
@@ -150,7 +157,7 @@ impl Metrics {
             metrics.config_reloads.with_label_values(&[outcome]);
             metrics.tls_renewals.with_label_values(&[outcome]);
         }
-        for step in ["save", "append", "forget"] {
+        for step in ["save", "append", "forget", "spoken"] {
             metrics.state_failures.with_label_values(&[step]);
         }
         metrics.count_links([].into_iter());

@@ -19,6 +19,7 @@
 //! | `link` | one live link, as others see it |
 //! | `refusals` | what was refused lately |
 //! | `workers` | the threads that links run on |
+//! | `spoken` | what an upgrade holds the links to |
 //! | `translation` | mode and loss policy, and who changed them |
 //! | `metrics` | the relay's metrics |
 
@@ -36,6 +37,7 @@ mod reload;
 mod route;
 mod sealed;
 mod shared;
+mod spoken;
 mod through;
 mod translation;
 mod view;

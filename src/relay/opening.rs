@@ -229,12 +229,15 @@ impl Opening {
                     );
                 }
                 let awaits_snapshot = verdict == Verdict::Rewrite && !self.configured.bus;
-                let mut facts = link.facts();
-                link.snapshot_under_way.store(awaits_snapshot && !facts.client, Relaxed);
-                if !matches!(verdict, Verdict::Refuse(_)) {
-                    facts.verdict = Some(verdict);
+                {
+                    let mut facts = link.facts();
+                    link.snapshot_under_way.store(awaits_snapshot && !facts.client, Relaxed);
+                    if !matches!(verdict, Verdict::Refuse(_)) {
+                        facts.verdict = Some(verdict);
+                    }
+                    facts.target = target;
                 }
-                facts.target = target;
+                shared.decided(link);
             }
             Note::Translated(rule) => {
                 link.rewritten.fetch_add(1, Relaxed);

@@ -84,7 +84,7 @@ impl Shared {
             streams: Streams::open(&config.state.dir)?,
             losses: LossReport::new(),
             refusals: Refusals::default(),
-            translation: Translation::new(&config.translation, &config.state.dir),
+            translation: Translation::new(&config.translation, &config.state.dir)?,
             metrics,
             pipes: Pipes::new(config.limits.pipes_max),
             bounds: Bounds::new(&config.limits),
@@ -122,7 +122,7 @@ impl Shared {
     }
 
     pub(super) fn open_session(&self, near: Side, bus: bool) -> Box<dyn Session> {
-        let settings = self.translation.settings();
+        let settings = self.translation.in_force();
         let mut nonce = [0; 20];
         if let Err(error) = getrandom::fill(&mut nonce) {
             tracing::error!(%error, "the system gives no random bytes");

@@ -11,6 +11,7 @@ use std::{
 
 use segue_wire::{LossPolicy, Mode, Protocol};
 
+use super::spoken::{Kept, Spoken};
 use crate::{
     config,
     status::{CHANGES_KEPT_MAX, TranslationChange, TranslationChanged, TranslationStatus},
@@ -23,12 +24,15 @@ const AUDIT_FILE: &str = "translation-changes.jsonl";
 #[derive(Debug)]
 pub struct Translation {
     inner: Mutex<Inner>,
+    kept: Kept,
     audit: PathBuf,
 }
 
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
+    /// While an upgrade runs.
+    spoken: Option<Spoken>,
     /// Newest first.
     changes: VecDeque<TranslationChanged>,
 }
@@ -68,16 +72,35 @@ fn parse_mode(mode: &str, protocol: &dyn Protocol) -> Result<Mode, String> {
 }
 
 impl Translation {
-    pub fn new(configured: &config::Translation, state_dir: &Path) -> Self {
+    /// # Errors
+    /// What an upgrade had spoken can't be read.
+    pub fn new(configured: &config::Translation, state_dir: &Path) -> io::Result<Self> {
         let settings = Settings { mode: configured.mode.clone(), loss: configured.loss };
-        Self {
-            inner: Mutex::new(Inner { settings, changes: VecDeque::new() }),
-            audit: state_dir.join(AUDIT_FILE),
+        let (kept, spoken) = Kept::open(state_dir)?;
+        if let Some(Spoken { release, who }) = &spoken {
+            tracing::info!(%release, who, "links are held to what the last sidecar spoke");
         }
+        Ok(Self {
+            inner: Mutex::new(Inner { settings, spoken, changes: VecDeque::new() }),
+            kept,
+            audit: state_dir.join(AUDIT_FILE),
+        })
     }
 
+    /// As an operator set them.
     pub fn settings(&self) -> Settings {
         self.lock().settings.clone()
+    }
+
+    /// As links are opened: an operator's own mode outranks an upgrade's release.
+    pub fn in_force(&self) -> Settings {
+        let Inner { settings, spoken, .. } = &*self.lock();
+        match (&settings.mode, spoken) {
+            (Mode::Auto, Some(spoken)) => {
+                Settings { mode: Mode::Upgrade(spoken.release.clone()), loss: settings.loss }
+            }
+            _ => settings.clone(),
+        }
     }
 
     pub fn status(&self) -> TranslationStatus {
@@ -85,6 +108,7 @@ impl Translation {
         TranslationStatus {
             mode: inner.settings.mode.to_string(),
             loss: inner.settings.loss.label().to_owned(),
+            spoken: inner.spoken.as_ref().map(|spoken| spoken.status(&inner.settings.mode)),
             changes: inner.changes.iter().cloned().collect(),
         }
     }
@@ -100,10 +124,47 @@ impl Translation {
             "translation changed"
         );
         let mut inner = self.lock();
+        self.record(&mut inner, changed);
+        inner.settings = settings;
+    }
+
+    /// Outlives the process from here on.
+    ///
+    /// # Errors
+    /// The system's own; the next call tries again.
+    pub fn keep(&self, spoken: Option<&Spoken>) -> io::Result<()> {
+        self.kept.keep(spoken)
+    }
+
+    /// Has links speak this, and writes down who wants it. False if they do already.
+    pub fn speak(&self, spoken: Option<Spoken>, who: &str, at_unix_s: u64) -> bool {
+        let mut inner = self.lock();
+        if inner.spoken == spoken {
+            return false;
+        }
+        let reason = match (&spoken, &inner.spoken) {
+            (Some(spoken), _) => format!("links are held to {}", spoken.release),
+            (None, Some(before)) => format!("links are held to {} no more", before.release),
+            (None, None) => return false,
+        };
+        tracing::info!(who, reason, mode = %inner.settings.mode, "translation changed");
+        let changed = TranslationChanged {
+            at_unix_s,
+            who: who.to_owned(),
+            reason: Some(reason),
+            forced: false,
+            mode: inner.settings.mode.to_string(),
+            loss: inner.settings.loss.label().to_owned(),
+        };
+        self.record(&mut inner, changed);
+        inner.spoken = spoken;
+        true
+    }
+
+    fn record(&self, inner: &mut Inner, changed: TranslationChanged) {
         if let Err(error) = self.write_down(&changed) {
             tracing::error!(file = %self.audit.display(), %error, "the change could not be written down");
         }
-        inner.settings = settings;
         inner.changes.truncate(CHANGES_KEPT_MAX.saturating_sub(1));
         inner.changes.push_front(changed);
     }
@@ -163,7 +224,7 @@ mod tests {
     fn every_change_is_kept_and_written_down() {
         let dir = tempfile::tempdir().unwrap();
         let configured = config::Translation { mode: Mode::Auto, loss: LossPolicy::Refuse };
-        let translation = Translation::new(&configured, dir.path());
+        let translation = Translation::new(&configured, dir.path()).unwrap();
         let changed = TranslationChanged {
             at_unix_s: 7,
             who: "ann".into(),
@@ -176,5 +237,32 @@ mod tests {
         assert_eq!(translation.status().changes, std::slice::from_ref(&changed));
         let line = fs::read_to_string(dir.path().join(AUDIT_FILE)).unwrap();
         assert_eq!(serde_json::from_str::<TranslationChanged>(&line).unwrap(), changed);
+    }
+
+    #[test]
+    fn an_operators_mode_outranks_what_an_upgrade_has_spoken() {
+        let dir = tempfile::tempdir().unwrap();
+        let configured = config::Translation { mode: Mode::Auto, loss: LossPolicy::Degrade };
+        let translation = Translation::new(&configured, dir.path()).unwrap();
+        let old: Spoken =
+            Spoken { release: "redis-6.0".parse().unwrap(), who: "upgrade transaction 3".into() };
+        assert!(translation.speak(Some(old.clone()), &old.who, 7));
+        assert!(!translation.speak(Some(old.clone()), &old.who, 8), "it is said every second");
+        let held = Settings { mode: Mode::Upgrade(old.release.clone()), loss: LossPolicy::Degrade };
+        assert_eq!(translation.in_force(), held);
+        assert_eq!(translation.status().mode, "auto");
+        assert!(translation.status().spoken.unwrap().in_force);
+
+        let off = Settings { mode: Mode::Off, loss: LossPolicy::Degrade };
+        translation.set(off.clone(), translation.status().changes[0].clone());
+        assert_eq!(translation.in_force(), off);
+        assert!(!translation.status().spoken.unwrap().in_force);
+
+        assert!(translation.speak(None, "upgrade transaction 3", 9));
+        assert_eq!(translation.status().spoken, None);
+        let reasons: Vec<_> = translation.status().changes.into_iter().map(|change| change.reason).collect();
+        let [taken_back, _, held] = &reasons[..] else { panic!("{reasons:?}") };
+        assert_eq!(taken_back.as_deref(), Some("links are held to redis-6.0 no more"));
+        assert_eq!(held.as_deref(), Some("links are held to redis-6.0"));
     }
 }

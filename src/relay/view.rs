@@ -34,7 +34,11 @@ impl Shared {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
         };
-        let links: Vec<LinkStatus> = self.links().values().map(|link| link.status()).collect();
+        let status = |link: &Arc<Link>| LinkStatus {
+            unspoken: self.unspoken(link).map(|release| release.to_string()),
+            ..link.status()
+        };
+        let links: Vec<LinkStatus> = self.links().values().map(status).collect();
         Status {
             node,
             config: self.reloads().clone(),
@@ -164,6 +168,11 @@ impl Shared {
             }
         }
         self.report_certificates();
+        self.metrics.translation_spoken.reset();
+        if let Some(spoken) = self.translation.status().spoken {
+            let gauge = self.metrics.translation_spoken.with_label_values(&[&spoken.release]);
+            gauge.set(spoken.in_force.into());
+        }
         for link in &links {
             self.report_bytes(link);
             if let Some(peer) = link.peer(self.peers.own_name()) {

@@ -1,5 +1,7 @@
 use super::*;
-use crate::status::{ConfigStatus, Learned, LossCount, LossStatus, NodeStatus, TranslationStatus};
+use crate::status::{
+    ConfigStatus, Learned, LossCount, LossStatus, NodeStatus, SpokenStatus, TranslationStatus,
+};
 
 const NOW_UNIX_S: u64 = 1_800_000_000;
 
@@ -21,6 +23,7 @@ fn idle() -> Status {
         translation: TranslationStatus {
             mode: "auto".to_owned(),
             loss: "refuse".to_owned(),
+            spoken: None,
             changes: Vec::new(),
         },
         links: Vec::new(),
@@ -39,6 +42,31 @@ fn a_node_without_links() {
          segue 0.1.0, up 3h 12m; translation auto, loss refuse\n\
          \n\
          no links\n"
+    );
+}
+
+#[test]
+fn what_an_upgrade_has_spoken_is_told_and_what_outranks_it() {
+    let mut status = idle();
+    let second_line = |status: &Status| {
+        let text = super::status(status, NOW_UNIX_S);
+        text.lines().nth(1).unwrap().to_owned()
+    };
+    let spoken = |in_force| {
+        let (release, who) = ("redis-6.0".to_owned(), "upgrade transaction 3".to_owned());
+        Some(SpokenStatus { release, who, in_force })
+    };
+    status.translation.spoken = spoken(true);
+    assert_eq!(
+        second_line(&status),
+        "segue 0.1.0, up 3h 12m; translation auto, held to redis-6.0 by upgrade transaction 3, loss refuse"
+    );
+    status.translation.mode = "off".to_owned();
+    status.translation.spoken = spoken(false);
+    assert_eq!(
+        second_line(&status),
+        "segue 0.1.0, up 3h 12m; translation off, not held to redis-6.0 by upgrade transaction 3: off outranks it, \
+         loss refuse"
     );
 }
 
@@ -85,6 +113,7 @@ fn links_and_refusals() {
         bus: false,
         verdict: "rewrite".to_owned(),
         target: Some("redis-6.0".to_owned()),
+        unspoken: None,
         bytes_from_dialer: 1_234,
         bytes_from_listener: 3 << 20,
         messages_rewritten: 17,

@@ -188,6 +188,7 @@ pub fn decide(hints: &Hints, dialer: &End, listener: &End) -> Decision {
     };
     let target = match &hints.mode {
         Mode::Pin(pin) => releases::older(pin, to),
+        Mode::Upgrade(before) => releases::older(before, to).or(Some(to)),
         Mode::Auto | Mode::Off => Some(to),
     };
     let Some(target) = target else {
@@ -279,5 +280,32 @@ mod tests {
             |to| decide(&pin(), &end(Some(to)), &end(Some("redis-8.0.2"))).target.unwrap().to_string();
         assert_eq!(target("redis-8.0.2"), "redis-6.0");
         assert_eq!(target("redis-5.0"), "redis-5.0");
+    }
+
+    #[test]
+    fn an_upgrade_holds_links_to_what_both_old_stores_and_the_peer_read() {
+        let decided = |before: &str, from: &str, to: &str| {
+            let hints = hints(Mode::Upgrade(before.parse().unwrap()));
+            let Decision { verdict, target, .. } = decide(&hints, &end(Some(to)), &end(Some(from)));
+            (verdict.label(), target.unwrap().to_string())
+        };
+        let is = |decided: (&'static str, String), verdict, target: &str| {
+            assert_eq!(decided, (verdict, target.to_owned()));
+        };
+        is(decided("redis-6.0", "redis-6.0", "redis-6.0"), "same", "redis-6.0");
+        is(decided("redis-6.0", "redis-6.0", "redis-8.0.6"), "same", "redis-6.0");
+        is(decided("redis-6.0", "redis-8.0.6", "redis-6.0"), "rewrite", "redis-6.0");
+        is(decided("redis-6.0", "redis-8.0.6", "redis-8.0.6"), "rewrite", "redis-6.0");
+        is(decided("redis-6.0", "redis-8.0.6", "redis-5.0"), "rewrite", "redis-5.0");
+        is(decided("redis-7.0", "redis-7.0", "valkey-8.1"), "same", "redis-7.0");
+        is(decided("redis-7.0", "valkey-8.1", "redis-7.0"), "rewrite", "redis-7.0");
+        is(decided("redis-7.0", "valkey-8.1", "valkey-8.1"), "rewrite", "redis-7.0");
+        // Nothing that one of these writes is for the other to read as it is: each link as without an upgrade.
+        is(decided("redis-8.0.6", "redis-8.0.6", "redis-8.0.6"), "same", "redis-8.0.6");
+        is(decided("redis-8.0.6", "redis-8.0.6", "valkey-9.1"), "rewrite", "valkey-9.1");
+        is(decided("redis-8.0.6", "valkey-9.1", "redis-8.0.6"), "rewrite", "redis-8.0.6");
+        is(decided("redis-8.0.6", "valkey-9.1", "valkey-9.1"), "same", "valkey-9.1");
+        is(decided("valkey-9.1", "redis-8.0.6", "valkey-9.1"), "rewrite", "valkey-9.1");
+        is(decided("valkey-9.1", "redis-8.0.6", "redis-8.0.6"), "same", "redis-8.0.6");
     }
 }

@@ -65,6 +65,10 @@ impl Protocol for Redis {
         changes::changes(from, to)
     }
 
+    fn held_to(&self, before: &Release, to: &Release) -> Option<Release> {
+        releases::older(before, to).cloned()
+    }
+
     fn open(&self, hints: Hints, limits: Limits) -> Box<dyn Session> {
         Box::new(session::RedisSession::new(hints, limits))
     }

@@ -22,6 +22,12 @@ pub trait Protocol: Send + Sync {
         Vec::new()
     }
 
+    /// What is spoken to a store of the release `to` so that stores of the release `before` could read it as
+    /// well; `None` where there is no such thing.
+    fn held_to(&self, _before: &Release, _to: &Release) -> Option<Release> {
+        None
+    }
+
     /// Opens a session for one connection.
     fn open(&self, hints: Hints, limits: Limits) -> Box<dyn Session>;
 
@@ -89,12 +95,15 @@ pub enum Mode {
     Off,
     /// What this release understands, or the peer's own where that is older.
     Pin(Release),
+    /// An upgrade from this release is under way: as [`Mode::Pin`] towards the peers for which
+    /// [`Protocol::held_to`] knows something, as [`Mode::Auto`] towards the others. No operator asks for it.
+    Upgrade(Release),
 }
 
 impl std::str::FromStr for Mode {
     type Err = crate::ParseReleaseError;
 
-    /// As [`Mode`] is displayed.
+    /// As an operator's [`Mode`] is displayed.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "auto" => Ok(Self::Auto),
@@ -107,7 +116,7 @@ impl std::str::FromStr for Mode {
 impl std::fmt::Display for Mode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Auto => f.write_str("auto"),
+            Self::Auto | Self::Upgrade(_) => f.write_str("auto"),
             Self::Off => f.write_str("off"),
             Self::Pin(release) => release.fmt(f),
         }

@@ -47,6 +47,8 @@ pub fn older<'a>(a: &'a Release, b: &'a Release) -> Option<&'a Release> {
 
 #[cfg(test)]
 mod tests {
+    use segue_wire::Verdict;
+
     use super::*;
 
     fn release(name: &str) -> Release {
@@ -72,5 +74,18 @@ mod tests {
         assert_eq!(older("valkey-9.1", "valkey-8.0").as_deref(), Some("valkey-8.0"));
         assert_eq!(older("valkey-9.1", "redis-8.0"), None);
         assert_eq!(older("redis-6.0", "other-1.0"), None);
+    }
+
+    #[test]
+    fn both_read_what_the_older_of_two_writes() {
+        for a in &*RELEASES {
+            for b in &*RELEASES {
+                let Some(older) = older(a, b) else { continue };
+                // A name that leaves its patch open may mean another one as a sender than as a receiver.
+                for reader in [a, b].into_iter().filter(|reader| *reader != older) {
+                    assert_eq!(verdict(older, reader), Verdict::Same, "{a} and {b}");
+                }
+            }
+        }
     }
 }

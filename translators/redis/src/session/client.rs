@@ -232,7 +232,7 @@ impl RedisSession {
             return Known::Nothing("the release of the target is not known".to_owned());
         };
         let target = match &self.hints.mode {
-            Mode::Pin(pin) => releases::older(pin, target).unwrap_or(target),
+            Mode::Pin(pin) | Mode::Upgrade(pin) => releases::older(pin, target).unwrap_or(target),
             Mode::Auto | Mode::Off => target,
         };
         let takes_all = source.is_some_and(|source| releases::verdict(source, target) == Verdict::Same);
