@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use segue_wire::{Loss, PeerName};
+use segue_wire::{Grade, Loss, PeerName};
 
 use crate::status::{LOSSES_KEPT_MAX, LossCount, LossStatus, LossesStatus};
 
@@ -31,6 +31,8 @@ pub struct LossReport {
 #[derive(Debug, Default)]
 struct Inner {
     total: u64,
+    /// Of these, content that a user would miss.
+    data: u64,
     counts: BTreeMap<Counted, u64>,
     /// Newest first.
     recent: VecDeque<LossStatus>,
@@ -62,7 +64,15 @@ impl LossReport {
             db: loss.db,
         };
         let counted = Counted { kind: loss.kind, grade, peer: peer.cloned() };
-        self.lock().record(counted, status);
+        let mut inner = self.lock();
+        inner.data = inner.data.saturating_add((loss.grade == Grade::Data).into());
+        inner.record(counted, status);
+    }
+
+    /// How often content was left out that a user would miss.
+    #[must_use]
+    pub fn data_total(&self) -> u64 {
+        self.lock().data
     }
 
     #[must_use]
@@ -117,8 +127,6 @@ fn cut(what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use segue_wire::Grade;
-
     use super::*;
 
     fn loss(kind: &'static str, key: &str) -> Loss {
@@ -140,7 +148,7 @@ mod tests {
             count,
         };
         let snapshot = report.snapshot();
-        assert_eq!(snapshot.total, 4);
+        assert_eq!((snapshot.total, report.data_total()), (4, 3));
         assert_eq!(
             snapshot.counts,
             [

@@ -17,6 +17,7 @@
 //! | `sealed` | the same where an end speaks TLS |
 //! | `opening` | what a session asks for, and what becomes of its notes |
 //! | `link` | one live link, as others see it |
+//! | `glance` | what an upgrade's gates look at |
 //! | `refusals` | what was refused lately |
 //! | `workers` | the threads that links run on |
 //! | `spoken` | what an upgrade holds the links to |
@@ -27,6 +28,7 @@ mod accept;
 mod bounds;
 mod drain;
 mod ends;
+mod glance;
 mod link;
 mod listening;
 mod metrics;
@@ -53,6 +55,7 @@ use crate::{
     config::Config,
     net::{Listeners, transparent},
 };
+pub use glance::{Glance, Replication};
 pub use reload::ReloadError;
 use route::Accepts;
 pub use shared::Shared;

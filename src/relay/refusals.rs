@@ -27,6 +27,8 @@ struct Inner {
     /// Newest first.
     recent: VecDeque<RefusalStatus>,
     waiting: HashMap<PeerName, Waiting>,
+    /// The newest of each peer: never displaced by what strangers are refused.
+    by_peer: HashMap<PeerName, (Instant, RefusalStatus)>,
 }
 
 #[derive(Debug)]
@@ -37,8 +39,14 @@ struct Waiting {
 }
 
 impl Refusals {
-    pub fn record(&self, status: RefusalStatus) {
+    pub fn record(&self, peer: Option<PeerName>, status: RefusalStatus, now: Instant) {
         let mut inner = self.lock();
+        if let Some(peer) = peer {
+            if inner.by_peer.len() >= PEERS_MAX {
+                inner.by_peer.clear();
+            }
+            inner.by_peer.insert(peer, (now, status.clone()));
+        }
         inner.recent.truncate(REFUSALS_KEPT_MAX.saturating_sub(1));
         inner.recent.push_front(status);
     }
@@ -73,6 +81,16 @@ impl Refusals {
         self.lock().recent.iter().cloned().collect()
     }
 
+    /// The newest of each peer that is no older than this, by peer.
+    pub fn of_peers(&self, age_max: Duration, now: Instant) -> Vec<RefusalStatus> {
+        let inner = self.lock();
+        let young = |(at, _): &&(Instant, RefusalStatus)| now.saturating_duration_since(*at) <= age_max;
+        let mut found: Vec<_> =
+            inner.by_peer.values().filter(young).map(|(_, refusal)| refusal.clone()).collect();
+        found.sort_by(|a, b| a.peer.cmp(&b.peer));
+        found
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -101,19 +119,45 @@ mod tests {
         assert_eq!(refusals.early(&peer, now), None);
     }
 
+    fn refusal(at_unix_s: u64, peer: Option<&str>) -> RefusalStatus {
+        RefusalStatus {
+            at_unix_s,
+            listen: String::new(),
+            peer: peer.map(str::to_owned),
+            reason: "loss".into(),
+            detail: String::new(),
+        }
+    }
+
     #[test]
     fn only_the_newest_refusals_are_kept() {
         let refusals = Refusals::default();
         for at_unix_s in 0..100 {
-            refusals.record(RefusalStatus {
-                at_unix_s,
-                listen: String::new(),
-                peer: None,
-                reason: "loss".into(),
-                detail: String::new(),
-            });
+            refusals.record(None, refusal(at_unix_s, None), Instant::now());
         }
         let recent = refusals.recent();
         assert_eq!((recent.len(), recent[0].at_unix_s), (REFUSALS_KEPT_MAX, 99));
+    }
+
+    #[test]
+    fn what_peers_were_refused_lately_is_found_behind_any_number_of_strangers() {
+        let refusals = Refusals::default();
+        let now = Instant::now();
+        for (at, peer) in [(1, "n3"), (2, "n2"), (3, "n2")] {
+            refusals.record(Some(peer.into()), refusal(at, Some(peer)), now + Duration::from_secs(at));
+        }
+        for _ in 0..100 {
+            refusals.record(None, refusal(4, None), now);
+        }
+        let within = |s| {
+            let found = refusals.of_peers(Duration::from_secs(s), now + Duration::from_secs(4));
+            found.iter().map(|refusal| refusal.at_unix_s).collect::<Vec<_>>()
+        };
+        assert_eq!((within(0), within(1), within(3)), (vec![], vec![3], vec![3, 1]));
+        for at in 0..=PEERS_MAX as u64 {
+            let peer = format!("10.0.0.9:{at}");
+            refusals.record(Some(peer.as_str().into()), refusal(at, Some(&peer)), now);
+        }
+        assert!(refusals.of_peers(Duration::MAX, now).len() <= PEERS_MAX);
     }
 }

@@ -277,13 +277,14 @@ impl Shared {
         if let Some(unsaid) = self.due(&format!("refused {reason} {peer_text}")) {
             tracing::warn!(listen = %configured.listen, peer = peer_text, reason, detail, unsaid, "link refused");
         }
-        self.refusals.record(RefusalStatus {
+        let refusal = RefusalStatus {
             at_unix_s: unix_now_s(),
             listen: configured.listen.to_string(),
-            peer: peer.map(|peer| peer.to_string()),
+            peer: peer.as_ref().map(ToString::to_string),
             reason: reason.to_owned(),
             detail,
-        });
+        };
+        self.refusals.record(peer, refusal, Instant::now());
     }
 
     /// Ends an earlier rewritten link between the same two stores, and waits until its state is saved:

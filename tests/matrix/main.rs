@@ -25,6 +25,7 @@ mod reload;
 mod restart;
 mod resync;
 mod slots;
+mod spoken;
 mod tls;
 mod toggles;
 mod waits;

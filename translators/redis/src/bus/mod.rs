@@ -121,7 +121,8 @@ impl BusSession {
     /// Whether a link from the listener to the dialer would be rewritten.
     fn may_shift(&self, dialer: Option<&Release>, listener: Option<&Release>) -> bool {
         let rewritten = |(to, from)| releases::verdict(from, to) != Verdict::Same;
-        matches!(self.hints.mode, Mode::Pin(_)) || dialer.zip(listener).is_none_or(rewritten)
+        matches!(self.hints.mode, Mode::Pin(_) | Mode::Upgrade(_))
+            || dialer.zip(listener).is_none_or(rewritten)
     }
 
     /// The message at the front, or as much of it as may pass. False if there is nothing to do.

@@ -78,30 +78,35 @@ impl RedisSession {
             out.send(MASTER, raw);
             return self.pass_on(out);
         };
-        let key = psync.and_then(|psync| psync.resume).map(|(stream, _)| match place {
-            Place::Branch(_) => Course::branch_key(stream),
-            _ => self.trunk_key(stream),
-        });
+        let stream = psync.and_then(|psync| psync.resume).map(|(stream, _)| stream);
+        let spent = match (stream, &place) {
+            (None, _) => Vec::new(),
+            // Whoever asks by the master's id from here on has it from the full sync.
+            (Some(stream), Place::Branch(branch)) => {
+                vec![Course::branch_key(stream), self.trunk_key(branch.trunk.clone())]
+            }
+            (Some(stream), _) => vec![self.trunk_key(stream)],
+        };
         // With the translation off, bytes pass as they are: nothing else could be had.
         let lacks = incomplete && self.hints.mode != Mode::Off;
         if lacks || matches!(place, Place::Branch(_) | Place::Doubtful) {
             out.send(MASTER, Psync::write_full());
-            self.phase = Phase::AskedAnew { spent: key };
+            self.phase = Phase::AskedAnew { spent };
             return;
         }
         out.send(MASTER, raw);
-        if !incomplete && let Some(key) = key {
-            out.push(Effect::Forget(key));
+        if !incomplete {
+            spent.into_iter().for_each(|key| out.push(Effect::Forget(key)));
         }
         self.pass_on(out);
     }
 
     /// The answer to a full sync that was asked for in the replica's place: what was saved before holds until
     /// the replica has heard of it.
-    pub(super) fn anew_reply(&mut self, line: Bytes, spent: Option<StreamKey>, out: &mut Effects) {
+    pub(super) fn anew_reply(&mut self, line: Bytes, spent: Vec<StreamKey>, out: &mut Effects) {
         let is_error = line.starts_with(b"-");
-        if !is_error && let Some(spent) = spent {
-            out.push(Effect::Forget(spent));
+        if !is_error {
+            spent.into_iter().for_each(|key| out.push(Effect::Forget(key)));
         }
         out.send(REPLICA, line);
         if is_error {

@@ -220,7 +220,7 @@ impl RedisSession {
         };
         let (from, to) = if dialer.store() == "valkey" { (dialer, listener) } else { (listener, dialer) };
         let understood = match &self.hints.mode {
-            Mode::Pin(pin) => releases::older(pin, to).unwrap_or(to),
+            Mode::Pin(pin) | Mode::Upgrade(pin) => releases::older(pin, to).unwrap_or(to),
             Mode::Auto | Mode::Off => to,
         };
         let stay = releases::verdict(from, understood) != Verdict::Same;

@@ -88,7 +88,7 @@ enum Phase {
     },
     /// Likewise, on a link that is not rewritten; what is known of the replica's stream then no longer holds.
     AskedAnew {
-        spent: Option<StreamKey>,
+        spent: Vec<StreamKey>,
     },
     Announced {
         pair: Pair,
