@@ -16,7 +16,8 @@ use segue_wire::{PeerName, Protocol, Release};
 use crate::{
     config::{Config, Credentials, ReleaseSetting, StoreAddress},
     status::{KnownRelease, Learned},
-    stores, tls,
+    stores::{self, redis::Way},
+    tls,
 };
 
 /// A release and how it was learned.
@@ -199,12 +200,7 @@ impl Peers {
         if self.protocol.releases().is_empty() {
             return None;
         }
-        let (mark, limit) = {
-            let nodes = self.nodes.load();
-            (nodes.mark, nodes.probe_timeout)
-        };
-        let keys = if tls { self.tls.keys().await } else { None };
-        match stores::redis::probe(address, credentials, keys.as_deref(), mark, limit).await {
+        match stores::redis::probe(&self.way(address, credentials, tls).await).await {
             Ok(identity) => {
                 let release = self.protocol.recognize(identity.store, &identity.version);
                 if release.is_none() {
@@ -223,6 +219,27 @@ impl Peers {
                 None
             }
         }
+    }
+
+    /// How this store is reached and asked, whether it is a node's or one that no one named.
+    pub async fn way_to(&self, store: &StoreAddress) -> Way {
+        let node = self.nodes.load().all().find(|node| node.store == *store).cloned();
+        match node {
+            Some(node) => self.way(store, node.credentials.as_ref(), node.tls).await,
+            None => {
+                let tls = self.speaks_tls(&store.to_string().into(), store.port());
+                self.way(store, None, tls).await
+            }
+        }
+    }
+
+    async fn way(&self, address: &StoreAddress, credentials: Option<&Credentials>, tls: bool) -> Way {
+        let (mark, limit) = {
+            let nodes = self.nodes.load();
+            (nodes.mark, nodes.probe_timeout)
+        };
+        let keys = if tls { self.tls.keys().await } else { None };
+        Way { address: address.clone(), credentials: credentials.cloned(), keys, mark, limit }
     }
 
     /// Was this store's last probe a success? Stores that no one named are not remembered.

@@ -26,6 +26,7 @@ mod restart;
 mod resync;
 mod slots;
 mod spoken;
+mod switch;
 mod tls;
 mod toggles;
 mod waits;
