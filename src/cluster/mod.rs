@@ -3,6 +3,8 @@
 //! What they agree on is a [`Machine`]; how they do is an [`Agreement`]: a raft of their own, or an etcd that
 //! runs already. The data plane reads the state as it was last known here, and never waits for it.
 
+pub mod raft;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;

@@ -8,6 +8,7 @@
 //! | [`intercept`] | `[intercept]`, read and checked |
 //! | `tls` | `[tls]`, read, and its files checked |
 //! | `check` | what the parts of a file say about each other |
+//! | [`mesh`] | `[mesh]`, and what `[node]` and `[[peer]]` say of it |
 //! | [`problem`] | what is wrong with a file, all of it, by line |
 //! | [`address`], [`secret`] | the types of single values |
 //!
@@ -21,6 +22,7 @@ mod written;
 
 pub mod address;
 pub mod intercept;
+pub mod mesh;
 pub mod problem;
 pub mod secret;
 
@@ -37,6 +39,7 @@ use segue_wire::{LossPolicy, Mode, PeerName, Protocol, Release};
 use crate::tls::Keys;
 pub use address::StoreAddress;
 pub use intercept::{Cidr, Intercept, InterceptMode, OnFailure, StoreProcess};
+pub use mesh::{Mesh, MeshMember};
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
 
