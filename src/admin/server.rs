@@ -6,12 +6,13 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    sync::Semaphore,
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Routes, Sidecar, routes};
+use crate::net::bounded;
 
 /// Most bytes of a request's body.
 pub const BODY_BYTES_MAX: usize = 8 << 10;
@@ -25,8 +26,6 @@ pub const CONNECTION_TIME_MAX: Duration = Duration::from_secs(20);
 const STOP_TIME_MAX: Duration = Duration::from_secs(2);
 /// Most bytes of a request's head.
 const HEADER_BYTES_MAX: usize = 16 << 10;
-/// How long to wait when the process has no file descriptor left.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Serves these routes until `stop`; then accepts no more, and lets the answers under way end.
 pub async fn serve(
@@ -37,7 +36,7 @@ pub async fn serve(
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
-    while let Some((stream, place)) = next(&listener, &places, &stop).await {
+    while let Some((stream, place)) = bounded::next(&listener, &places, &stop, "an admin").await {
         let (sidecar, stop) = (Arc::clone(&sidecar), stop.clone());
         connections.spawn(async move {
             let served = timeout(CONNECTION_TIME_MAX, connection(stream, routes, &*sidecar, &stop)).await;
@@ -50,30 +49,6 @@ pub async fn serve(
     drop(listener);
     connections.close();
     let _in_time = timeout(STOP_TIME_MAX, connections.wait()).await;
-}
-
-/// The next connection, once there is a place for it; `None` on stop.
-async fn next(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-    stop: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let accept = async {
-        let place = Arc::clone(places).acquire_owned().await.ok()?;
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => return Some((stream, place)),
-                Err(e) => {
-                    tracing::warn!("cannot accept an admin connection: {e}");
-                    sleep(ACCEPT_RETRY).await;
-                }
-            }
-        }
-    };
-    tokio::select! {
-        () = stop.cancelled() => None,
-        accepted = accept => accepted,
-    }
 }
 
 async fn connection(stream: TcpStream, routes: Routes, sidecar: &dyn Sidecar, stop: &CancellationToken) {

@@ -1,6 +1,7 @@
 //! Sockets: dialling, and what is set on each of them; listening ([`listeners`]), also on sockets that
-//! another process opened ([`inherit`]); how many there may be ([`files`]); and those of intercepted connections ([`original`], [`transparent`]).
+//! another process opened ([`inherit`]); how many there may be ([`files`], [`bounded`]); and those of intercepted connections ([`original`], [`transparent`]).
 
+pub mod bounded;
 pub mod files;
 pub mod inherit;
 pub mod listeners;

@@ -6,6 +6,7 @@
 //! | [`validity`] | from when to when certificates are good |
 //! | [`current`] | the keys in use, which follow their files |
 //! | `name_blind` | a store's certificate is checked, its name is not |
+//! | [`names`] | whom a certificate is for |
 //! | [`handshake`] | both kinds of handshake, each within a time |
 //! | [`stream`] | a connection, plain or TLS |
 //! | [`error`] | why there is no TLS, by a stable label |
@@ -15,6 +16,7 @@ pub mod error;
 pub mod handshake;
 pub mod keys;
 mod name_blind;
+pub mod names;
 pub mod stream;
 pub mod validity;
 

@@ -15,7 +15,10 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, tcp},
 };
-use tokio_rustls::{TlsStream, rustls::ProtocolVersion};
+use tokio_rustls::{
+    TlsStream,
+    rustls::{ProtocolVersion, pki_types::CertificateDer},
+};
 use tokio_util::io::poll_read_buf;
 
 /// The most that one TLS record holds.
@@ -70,6 +73,13 @@ impl Stream {
             ProtocolVersion::TLSv1_3 => Some(Version::V1_3),
             _ => None,
         }
+    }
+
+    /// That the other end showed, where it did.
+    #[must_use]
+    pub fn certificate(&self) -> Option<CertificateDer<'static>> {
+        let Self::Tls(tls) = self else { return None };
+        tls.stream.get_ref().1.peer_certificates()?.first().cloned()
     }
 
     pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {

@@ -5,6 +5,7 @@
 mod config_cli;
 mod config_files;
 mod limits;
+mod mesh;
 mod readme;
 mod reload;
 mod restart;

@@ -1,13 +1,14 @@
 //! The mesh's metrics, in names and labels that do not change.
 
 use prometheus::{
-    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector, proto::MetricFamily,
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector, proto::MetricFamily,
 };
 
 /// What `segue_mesh_proposals_total{outcome}` counts by.
 pub const OUTCOMES: [&str; 5] = ["agreed", "no-majority", "timed-out", "failed", "stopped"];
 /// What `segue_mesh_refusals_total{reason}` counts by.
-pub const REFUSALS: [&str; 6] = ["tls", "unknown-node", "wrong-name", "other-mesh", "too-large", "bad-request"];
+pub const REFUSALS: [&str; 6] =
+    ["tls", "unknown-node", "wrong-name", "other-mesh", "too-large", "bad-request"];
 
 #[derive(Clone)]
 pub struct Metrics {
@@ -17,7 +18,7 @@ pub struct Metrics {
     pub applied: IntGauge,
     pub members: IntGaugeVec,
     pub proposals: IntCounterVec,
-    pub elections: IntGauge,
+    pub leader_changes: IntCounter,
     pub refusals: IntCounterVec,
     pub call_failures: IntCounterVec,
     pub tls_renewals: IntCounterVec,
@@ -42,8 +43,8 @@ impl Metrics {
                 "What was proposed on this sidecar, by outcome",
                 &["outcome"],
             )?,
-            elections: IntGauge::new(
-                "segue_mesh_leader_changes",
+            leader_changes: IntCounter::new(
+                "segue_mesh_leader_changes_total",
                 "How often the mesh's leader changed since this sidecar started",
             )?,
             refusals: counters(
@@ -68,7 +69,7 @@ impl Metrics {
             Box::new(metrics.applied.clone()),
             Box::new(metrics.members.clone()),
             Box::new(metrics.proposals.clone()),
-            Box::new(metrics.elections.clone()),
+            Box::new(metrics.leader_changes.clone()),
             Box::new(metrics.refusals.clone()),
             Box::new(metrics.call_failures.clone()),
             Box::new(metrics.tls_renewals.clone()),
