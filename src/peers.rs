@@ -49,7 +49,8 @@ pub struct Peers {
 
 /// What the config says of them; a new config brings a new one.
 struct Nodes {
-    own: Node,
+    /// `None` of a witness.
+    own: Option<Node>,
     peers: Vec<Node>,
     /// Of our own connections.
     mark: Option<u32>,
@@ -99,13 +100,14 @@ impl Peers {
         &self.own_name
     }
 
-    pub fn own_store(&self) -> StoreAddress {
-        self.nodes.load().own.store.clone()
+    /// `None` of a witness.
+    pub fn own_store(&self) -> Option<StoreAddress> {
+        self.nodes.load().own.as_ref().map(|own| own.store.clone())
     }
 
     /// Where the own store's bus is.
-    pub fn own_bus(&self) -> StoreAddress {
-        self.nodes.load().own.bus()
+    pub fn own_bus(&self) -> Option<StoreAddress> {
+        self.nodes.load().own.as_ref().map(Node::bus)
     }
 
     pub fn store_of(&self, peer: &PeerName) -> Option<StoreAddress> {
@@ -252,14 +254,14 @@ impl Peers {
 impl Nodes {
     fn of(config: &Config) -> Self {
         let node = &config.node;
-        let own = Node {
+        let own = node.store.as_ref().map(|store| Node {
             name: node.id.clone(),
-            store: node.store.clone(),
+            store: store.clone(),
             bus_port: node.bus_port,
             release: node.release.clone(),
             credentials: node.credentials.clone(),
             tls: node.tls,
-        };
+        });
         let peers = config.peers.iter().map(|peer| Node {
             name: peer.id.clone(),
             store: peer.store.clone(),
@@ -280,7 +282,7 @@ impl Nodes {
     }
 
     fn all(&self) -> impl Iterator<Item = &Node> {
-        std::iter::once(&self.own).chain(&self.peers)
+        self.own.iter().chain(&self.peers)
     }
 
     fn named(&self, name: &PeerName) -> Option<&Node> {
@@ -334,7 +336,7 @@ mod tests {
         }
         peers.replace(&config(&TEXT.replace(":6402", ":6502").replace(":6401", ":6501")));
         assert_eq!(peers.store_of(&n2).unwrap().port(), 6502);
-        assert_eq!(peers.own_store().port(), 6501);
+        assert_eq!(peers.own_store().unwrap().port(), 6501);
         assert_eq!(peers.by_address([127, 0, 0, 1].into(), Some(6402)), None);
         assert_eq!(peers.by_address([127, 0, 0, 1].into(), Some(6502)), Some(n2.clone()));
         // Another store may stand at another address.

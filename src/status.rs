@@ -23,7 +23,8 @@ pub const REFUSALS_KEPT_MAX: usize = 32;
 pub struct NodeStatus {
     pub id: String,
     pub protocol: String,
-    pub store: String,
+    /// `None` of a witness.
+    pub store: Option<String>,
     pub release: Option<KnownRelease>,
     /// Version of this sidecar.
     pub version: String,

@@ -26,7 +26,7 @@ impl Sidecar for Fake {
             node: NodeStatus {
                 id: "n1".to_owned(),
                 protocol: "redis".to_owned(),
-                store: "127.0.0.1:6401".to_owned(),
+                store: Some("127.0.0.1:6401".to_owned()),
                 release: None,
                 version: "0.1.0".to_owned(),
                 uptime_s: 7,

@@ -40,14 +40,13 @@ fn write_summary(config: &Config, passes: bool, text: &mut String) -> std::fmt::
         false => release(setting, reservation),
     };
     let node = &config.node;
-    writeln!(
-        text,
-        "node {}: {} store at {}, {}",
-        node.id,
-        node.protocol,
-        node.store,
-        release(&node.release, "")
-    )?;
+    match &node.store {
+        Some(store) => {
+            let release = release(&node.release, "");
+            writeln!(text, "node {}: {} store at {store}, {release}", node.id, node.protocol)?;
+        }
+        None => writeln!(text, "node {}: a witness, without a store", node.id)?,
+    }
     for peer in &config.peers {
         writeln!(
             text,
@@ -65,6 +64,12 @@ fn write_summary(config: &Config, passes: bool, text: &mut String) -> std::fmt::
             files.certificate.display(),
             files.ca.display()
         )?;
+    }
+    if let Some(mesh) = &config.mesh {
+        let others = mesh.members.iter().filter(|member| member.id != node.id);
+        let others: Vec<_> = others.map(|other| format!("{} at {}", other.id, other.address)).collect();
+        let tls = if mesh.keys.is_some() { "mutual TLS" } else { "plain, on loopback" };
+        writeln!(text, "mesh {}: {tls}, with {}", mesh.listen, others.join(", "))?;
     }
     for link in &config.links {
         let bus = if link.bus { "'s bus" } else { "" };

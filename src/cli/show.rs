@@ -7,8 +7,8 @@ use super::{
     table::{Align, plain, table},
 };
 use crate::status::{
-    EndStatus, KnownRelease, LimitStatus, LinkStatus, LossesStatus, RefusalStatus, SpokenStatus, Status,
-    TranslationStatus,
+    EndStatus, KnownRelease, LimitStatus, LinkStatus, LossesStatus, NodeStatus, RefusalStatus, SpokenStatus,
+    Status, TranslationStatus,
 };
 
 /// How many of the newest losses are shown one by one.
@@ -18,11 +18,9 @@ const LOSSES_SHOWN_MAX: usize = 20;
 pub(super) fn status(status: &Status, now_unix_s: u64) -> String {
     let node = &status.node;
     let mut text = format!(
-        "node {}: {} store at {}, {}\nsegue {}, up {}; translation {}{}, loss {}\n\n",
+        "node {}: {}\nsegue {}, up {}; translation {}{}, loss {}\n\n",
         plain(&node.id),
-        plain(&node.protocol),
-        plain(&node.store),
-        release(node.release.as_ref()),
+        own_store(node),
         plain(&node.version),
         seconds(node.uptime_s),
         plain(&status.translation.mode),
@@ -62,6 +60,11 @@ fn spoken(translation: &TranslationStatus) -> String {
             format!(", not held to {} by {}: {mode} outranks it", plain(release), plain(who))
         }
     }
+}
+
+fn own_store(node: &NodeStatus) -> String {
+    let Some(store) = &node.store else { return "a witness, without a store".to_owned() };
+    format!("{} store at {}, {}", plain(&node.protocol), plain(store), release(node.release.as_ref()))
 }
 
 fn links(links: &[LinkStatus]) -> String {

@@ -10,9 +10,9 @@ use segue_wire::{LossPolicy, Mode, PeerName, Release};
 
 use super::{
     ADMIN_DEFAULT, Config, Credentials, KnownProtocol, Link, LinkTarget, Log, LogFormat, METRICS_DEFAULT,
-    Node, Peer, ReleaseSetting, STATE_FOLDER_DEFAULT, Secret, State, Translation,
+    Node, Peer, ReleaseSetting, STATE_FOLDER_DEFAULT, Secret, State, Translation, WITNESS_PROTOCOL,
     document::At,
-    intercept,
+    intercept, mesh,
     problem::{Problems, did_you_mean},
     tls,
     written::{Written, WrittenLink, WrittenStore},
@@ -35,13 +35,24 @@ pub(super) fn check(
     listeners(&written, problems);
     let has_tls = written.tls.is_some();
     let tls = written.tls.map(|written| tls::check(written, folder, problems));
+    let mesh = match written.mesh {
+        Some(mesh) => Some(mesh::check(mesh, written.node.as_ref(), &written.peers, folder, problems)),
+        None => {
+            mesh::missing(written.node.as_ref(), &written.peers, problems);
+            None
+        }
+    };
+    let written_protocol = written.protocol;
+    let is_witness = written.node.as_ref().is_some_and(|node| node.witness);
     let of_store = StoreContext { folder, protocol, has_tls };
-    let node = written.node.and_then(|node| store(node, of_store, problems));
+    let node = written.node.and_then(|written| node(written, written_protocol, of_store, problems));
     let ids: Vec<PeerName> =
         written.peers.iter().filter_map(|peer| Some(peer.id.as_ref()?.value.clone())).collect();
-    let peers: Vec<Peer> =
-        written.peers.into_iter().filter_map(|peer| store(peer, of_store, problems)).collect();
-    if written.links.is_empty() && written.intercept.is_none() {
+    let stores = written.peers.into_iter().filter(|peer| !peer.witness);
+    let peers: Vec<Peer> = stores.filter_map(|peer| store(peer, of_store, problems)).collect();
+    if is_witness {
+        witness_without_links(&written.links, written.intercept.is_some(), problems);
+    } else if written.links.is_empty() && written.intercept.is_none() {
         problems.add(1, "[[link]]", "there is none; expected at least one, or there is nothing to intercept");
     }
     let links =
@@ -50,7 +61,6 @@ pub(super) fn check(
         pin(mode, protocol, problems);
     }
     let state_dir = written.state_dir.map_or(STATE_FOLDER_DEFAULT.to_owned(), |dir| dir.value);
-    let Peer { id, store, bus_port, release, credentials, tls: store_tls } = node?;
     let intercept = match intercept {
         Some(checked) => Some(checked?),
         None => None,
@@ -59,19 +69,16 @@ pub(super) fn check(
         Some(checked) => Some(checked?),
         None => None,
     };
+    let mesh = match mesh {
+        Some(checked) => Some(checked?),
+        None => None,
+    };
     Some(Config {
-        node: Node {
-            id,
-            protocol: written.protocol?.value,
-            store,
-            bus_port,
-            release,
-            credentials,
-            tls: store_tls,
-        },
+        node: node?,
         peers,
         links,
         intercept,
+        mesh,
         tls,
         translation: Translation {
             mode: written.mode.map_or(Mode::Auto, |mode| mode.value),
@@ -156,10 +163,12 @@ fn listeners(written: &Written, problems: &mut Problems) {
     let links = written.links.iter().filter_map(|link| Some(("the link", link.listen.as_ref()?)));
     let admin = written.admin.iter().map(|listen| ("[admin]", listen));
     let metrics = written.metrics.iter().map(|listen| ("[metrics]", listen));
+    let mesh = written.mesh.iter().filter_map(|mesh| Some(("[mesh]", mesh.listen.as_ref()?)));
     let intercepted = written.intercept.iter().flat_map(|intercept| intercept.listeners());
     let mut listeners: Vec<_> = links
         .chain(admin)
         .chain(metrics)
+        .chain(mesh)
         .map(|(whose, listen)| (whose, listen.line, &listen.place, listen.value))
         .chain(own_store)
         .chain(intercepted)
@@ -224,6 +233,38 @@ struct StoreContext<'a> {
     folder: &'a Path,
     protocol: Option<KnownProtocol<'a>>,
     has_tls: bool,
+}
+
+fn node(
+    written: WrittenStore,
+    protocol: Option<At<String>>,
+    context: StoreContext<'_>,
+    problems: &mut Problems,
+) -> Option<Node> {
+    if written.witness {
+        return Some(Node {
+            id: written.id?.value,
+            protocol: WITNESS_PROTOCOL.to_owned(),
+            store: None,
+            bus_port: None,
+            release: ReleaseSetting::Auto,
+            credentials: None,
+            tls: false,
+        });
+    }
+    let Peer { id, store, bus_port, release, credentials, tls } = store(written, context, problems)?;
+    let protocol = protocol?.value;
+    Some(Node { id, protocol, store: Some(store), bus_port, release, credentials, tls })
+}
+
+fn witness_without_links(links: &[WrittenLink], has_intercept: bool, problems: &mut Problems) {
+    const MESSAGE: &str = "a witness has no store; expected no link to it";
+    for listen in links.iter().filter_map(|link| link.listen.as_ref()) {
+        listen.problem(problems, MESSAGE);
+    }
+    if has_intercept {
+        problems.add(1, "[intercept]", MESSAGE);
+    }
 }
 
 fn store(written: WrittenStore, context: StoreContext<'_>, problems: &mut Problems) -> Option<Peer> {

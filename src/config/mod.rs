@@ -53,14 +53,19 @@ pub const METRICS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOC
 /// The folder of the saved stream state when the file does not say, beside the file.
 pub const STATE_FOLDER_DEFAULT: &str = "segue-state";
 
+/// A witness has no links: whatever it would do with them is right.
+const WITNESS_PROTOCOL: &str = "passthrough";
+
 /// What one sidecar is told to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub node: Node,
     pub peers: Vec<Peer>,
-    /// At least one, or there is an [`Intercept`].
+    /// At least one, or there is an [`Intercept`], or the node is a witness.
     pub links: Vec<Link>,
     pub intercept: Option<Intercept>,
+    /// How the sidecars agree; without it they don't.
+    pub mesh: Option<Mesh>,
     /// Where TLS is spoken, with what.
     pub tls: Option<Keys>,
     pub translation: Translation,
@@ -81,7 +86,8 @@ pub struct Node {
     pub id: PeerName,
     /// The name of a known protocol.
     pub protocol: String,
-    pub store: StoreAddress,
+    /// `None` of a witness.
+    pub store: Option<StoreAddress>,
     /// Of the own store's bus; always there when a link of the bus is.
     pub bus_port: Option<u16>,
     pub release: ReleaseSetting,

@@ -17,18 +17,22 @@ pub(super) struct WrittenTls {
 }
 
 pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> WrittenTls {
-    let mut file =
-        |key| section.required_text(key, "the path of a file in PEM", super::written::non_empty, problems);
-    let (certificate_file, key_file, ca_file) = (file("certificate_file"), file("key_file"), file("ca_file"));
+    let files = read_files(&mut section, problems);
     let written = WrittenTls {
-        certificate_file,
-        key_file,
-        ca_file,
         auth_clients: section.text("auth_clients", AUTH_CLIENTS_EXPECTED, auth_clients, problems),
         verify_name: section.flag("verify_name", problems),
+        ..files
     };
     section.finish(problems);
     written
+}
+
+/// Certificate, key and CA alone: for TLS where both ends show what they have.
+pub(super) fn read_files(section: &mut Section<'_>, problems: &mut Problems) -> WrittenTls {
+    let mut file =
+        |key| section.required_text(key, "the path of a file in PEM", super::written::non_empty, problems);
+    let (certificate_file, key_file, ca_file) = (file("certificate_file"), file("key_file"), file("ca_file"));
+    WrittenTls { certificate_file, key_file, ca_file, auth_clients: None, verify_name: None }
 }
 
 pub(super) fn check(written: WrittenTls, folder: &Path, problems: &mut Problems) -> Option<Keys> {

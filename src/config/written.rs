@@ -10,6 +10,7 @@ use super::{
     Limits, LogFormat, ReleaseSetting, StoreAddress,
     document::{At, Section},
     intercept::{self, WrittenIntercept},
+    mesh::{self, WrittenMesh},
     problem::Problems,
     tls::{self, WrittenTls},
 };
@@ -20,6 +21,7 @@ pub(super) struct Written {
     pub peers: Vec<WrittenStore>,
     pub links: Vec<WrittenLink>,
     pub intercept: Option<WrittenIntercept>,
+    pub mesh: Option<WrittenMesh>,
     pub tls: Option<WrittenTls>,
     pub mode: Option<At<Mode>>,
     pub loss: Option<At<LossPolicy>>,
@@ -32,6 +34,7 @@ pub(super) struct Written {
 }
 
 /// `[node]` or `[[peer]]`.
+#[derive(Default)]
 pub(super) struct WrittenStore {
     pub id: Option<At<PeerName>>,
     pub store: Option<At<StoreAddress>>,
@@ -40,6 +43,9 @@ pub(super) struct WrittenStore {
     pub username: Option<At<String>>,
     pub password_file: Option<At<String>>,
     pub tls: Option<At<bool>>,
+    /// Only of a `[[peer]]`.
+    pub mesh: Option<At<StoreAddress>>,
+    pub witness: bool,
 }
 
 /// `[[link]]`.
@@ -57,13 +63,12 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
     if !root.has("node") {
         problems.add(root.line(), "[node]", "the table is missing; expected id, protocol and store");
     }
-    let (node, protocol) = root.table("node", problems).map_or((None, None), |mut section| {
-        let protocol = protocol(&mut section, problems);
-        (Some(store(section, problems)), protocol)
-    });
-    let peers = root.tables("peer", problems).into_iter().map(|section| store(section, problems)).collect();
+    let node = root.table("node", problems).map(|section| node(section, problems));
+    let (node, protocol) = node.map_or((None, None), |(node, protocol)| (Some(node), protocol));
+    let peers = root.tables("peer", problems).into_iter().map(|section| peer(section, problems)).collect();
     let links = root.tables("link", problems).into_iter().map(|section| link(section, problems)).collect();
     let intercept = root.table("intercept", problems).map(|section| intercept::read(section, problems));
+    let mesh = root.table("mesh", problems).map(|section| mesh::read(section, problems));
     let tls = root.table("tls", problems).map(|section| tls::read(section, problems));
     let (mode, loss) = root.table("translation", problems).map_or((None, None), |s| translation(s, problems));
     let admin = listener(&mut root, "admin", problems);
@@ -78,6 +83,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
         peers,
         links,
         intercept,
+        mesh,
         tls,
         mode,
         loss,
@@ -100,9 +106,32 @@ fn protocol(section: &mut Section<'_>, problems: &mut Problems) -> Option<At<Str
     section.required_text("protocol", "the name of a protocol, such as \"redis\"", any_text, problems)
 }
 
-fn store(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
+fn node(mut section: Section<'_>, problems: &mut Problems) -> (WrittenStore, Option<At<String>>) {
+    let named = named(&mut section, problems);
+    let protocol = if named.witness { None } else { protocol(&mut section, problems) };
+    (store(section, named, problems), protocol)
+}
+
+fn peer(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
+    let named = named(&mut section, problems);
+    let mesh = section.text("mesh", mesh::ADDRESS_EXPECTED, str::parse, problems);
+    store(section, WrittenStore { mesh, ..named }, problems)
+}
+
+/// What a witness has, too.
+fn named(section: &mut Section<'_>, problems: &mut Problems) -> WrittenStore {
+    let id = section.required_text("id", "a name, such as \"n1\"", node_id, problems);
+    let witness = section.flag("witness", problems).is_some_and(|witness| witness.value);
+    WrittenStore { id, witness, ..WrittenStore::default() }
+}
+
+/// The rest, of which a witness may have nothing.
+fn store(mut section: Section<'_>, named: WrittenStore, problems: &mut Problems) -> WrittenStore {
+    if named.witness {
+        section.finish(problems);
+        return named;
+    }
     let written = WrittenStore {
-        id: section.required_text("id", "a name, such as \"n1\"", node_id, problems),
         store: section.required_text(
             "store",
             "the address of a store, such as \"127.0.0.1:6401\"",
@@ -116,6 +145,7 @@ fn store(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
         username: section.text("username", "a user of the store", non_empty, problems),
         password_file: section.text("password_file", "the path of a file", non_empty, problems),
         tls: section.flag("tls", problems),
+        ..named
     };
     section.finish(problems);
     written
@@ -228,7 +258,7 @@ fn log(
     (format, level)
 }
 
-const LISTEN_EXPECTED: &str = "an IP address and a port, such as \"127.0.0.1:7401\"";
+pub(super) const LISTEN_EXPECTED: &str = "an IP address and a port, such as \"127.0.0.1:7401\"";
 const RELEASE_EXPECTED: &str = "\"auto\" or a release <store>-<major>.<minor>, such as \"redis-8.0\"";
 const MODE_EXPECTED: &str = "\"auto\", \"off\" or a release <store>-<major>.<minor>, such as \"redis-6.0\"";
 const LOSS_EXPECTED: &str = "\"refuse\" or \"degrade\"";
@@ -288,7 +318,7 @@ fn log_level(text: &str) -> Result<tracing::Level, String> {
     }
 }
 
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("expected {LISTEN_EXPECTED}"))
 }
 

@@ -134,6 +134,7 @@ fn fixed_differences(before: &Config, after: &Config) -> Vec<&'static str> {
         ("metrics.listen", before.metrics != after.metrics),
         ("log.format", before.log.format != after.log.format),
         ("intercept", before.intercept != after.intercept),
+        ("mesh", !is_same_mesh(before.mesh.as_ref(), after.mesh.as_ref())),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))
@@ -148,6 +149,7 @@ fn fixed_differences(before: &Config, after: &Config) -> Vec<&'static str> {
         peers: after.peers.clone(),
         links: after.links.clone(),
         tls: after.tls.clone(),
+        mesh: after.mesh.clone(),
         translation: after.translation.clone(),
         limits: after.limits.clone(),
         log: config::Log { level: after.log.level, ..before.log.clone() },
@@ -157,6 +159,14 @@ fn fixed_differences(before: &Config, after: &Config) -> Vec<&'static str> {
         keys.push("a table other than [node], [[peer]], [[link]], [tls], [translation], [limits] and [log]");
     }
     keys
+}
+
+/// But for the files of its keys, which the mesh follows by itself.
+fn is_same_mesh(before: Option<&config::Mesh>, after: Option<&config::Mesh>) -> bool {
+    let (Some(before), Some(after)) = (before, after) else { return before.is_none() && after.is_none() };
+    let settings = |mesh: &config::Mesh| mesh.keys.as_ref().map(|keys| keys.settings().clone());
+    settings(before) == settings(after)
+        && config::Mesh { keys: before.keys.clone(), ..after.clone() } == *before
 }
 
 /// What a new config does to listeners and links.
@@ -206,7 +216,7 @@ impl Changes {
 /// The store that the link leads to, and its bus.
 fn target<'a>(config: &'a Config, link: &config::Link) -> Option<(&'a config::StoreAddress, Option<u16>)> {
     match &link.to {
-        LinkTarget::Store => Some((&config.node.store, config.node.bus_port)),
+        LinkTarget::Store => config.node.store.as_ref().map(|store| (store, config.node.bus_port)),
         LinkTarget::Peer(peer) => config.peer(peer).map(|peer| (&peer.store, peer.bus_port)),
     }
 }
@@ -268,6 +278,8 @@ mod tests {
             added("[admin]\nlisten = \"127.0.0.1:1\"\n[metrics]\nlisten = \"127.0.0.1:2\""),
             ["admin.listen", "metrics.listen"]
         );
+        let mesh = "[mesh]\nlisten = \"127.0.0.1:3\"";
+        assert_eq!(added(mesh), ["mesh"]);
         assert_eq!(added("[limits]\nlinks_max = 2\n[log]\nlevel = \"debug\""), [""; 0]);
         assert_eq!(fixed(&[(":6401", ":6501"), (":6402", ":6502"), (":7401", ":7501")]), [""; 0]);
     }

@@ -133,8 +133,8 @@ impl Accepts {
             Self::Configured(link) => {
                 let peers = &shared.peers;
                 let (target, label) = match (&link.to, link.bus) {
-                    (LinkTarget::Store, false) => (Some(peers.own_store()), peers.own_name()),
-                    (LinkTarget::Store, true) => (Some(peers.own_bus()), peers.own_name()),
+                    (LinkTarget::Store, false) => (peers.own_store(), peers.own_name()),
+                    (LinkTarget::Store, true) => (peers.own_bus(), peers.own_name()),
                     (LinkTarget::Peer(peer), false) => (peers.store_of(peer), peer),
                     (LinkTarget::Peer(peer), true) => (peers.bus_of(peer), peer),
                 };

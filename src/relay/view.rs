@@ -29,7 +29,7 @@ impl Shared {
         let node = NodeStatus {
             id: self.peers.own_name().to_string(),
             protocol: self.protocol.name().to_owned(),
-            store: self.peers.own_store().to_string(),
+            store: self.peers.own_store().map(|store| store.to_string()),
             release: self.peers.last_known(self.peers.own_name()).as_ref().map(Into::into),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().as_secs(),

@@ -14,7 +14,7 @@ fn idle() -> Status {
         node: NodeStatus {
             id: "n1".to_owned(),
             protocol: "redis".to_owned(),
-            store: "127.0.0.1:6401".to_owned(),
+            store: Some("127.0.0.1:6401".to_owned()),
             release: known("redis-8.0", Learned::Probe),
             version: "0.1.0".to_owned(),
             uptime_s: 11_530,

@@ -35,9 +35,9 @@ use super::{
 use crate::{seldom::Seldom, tls::Current};
 
 /// Entries of the log after which a snapshot is made.
-const SNAPSHOT_ENTRIES: u64 = 500;
+const SNAPSHOT_ENTRIES: u64 = 200;
 /// Entries before a snapshot that are kept for members that are behind a little.
-const KEPT_ENTRIES: u64 = 200;
+const KEPT_ENTRIES: u64 = 100;
 /// Most entries that are sent at once.
 const SENT_ENTRIES_MAX: u64 = 64;
 /// How long a chunk of a snapshot may take to be taken in.

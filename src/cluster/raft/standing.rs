@@ -19,10 +19,14 @@ pub async fn keep(member: Arc<Member>) {
     loop {
         tokio::select! {
             _ = turn.tick() => {}
-            // One whose raft has ended says nothing new.
             Ok(()) = raft.changed() => {}
         }
         look(&member);
+        let state = raft.borrow().running_state.clone();
+        if let Err(error) = state {
+            tracing::error!(%error, "this sidecar is no member of the mesh any more, until it is started again");
+            return;
+        }
     }
 }
 

@@ -8,7 +8,7 @@ fn the_example_means_what_it_says() {
         node: Node {
             id: "n1".into(),
             protocol: "redis".to_owned(),
-            store: store("127.0.0.1:6401"),
+            store: Some(store("127.0.0.1:6401")),
             bus_port: Some(16401),
             release: ReleaseSetting::Auto,
             credentials: None,
@@ -39,6 +39,7 @@ fn the_example_means_what_it_says() {
             },
         ],
         intercept: None,
+        mesh: None,
         tls: None,
         translation: Translation { mode: Mode::Auto, loss: LossPolicy::Refuse },
         admin: "127.0.0.1:9901".parse().unwrap(),

@@ -4,6 +4,7 @@ use super::*;
 
 mod accepted;
 mod intercept;
+mod mesh;
 mod refused;
 mod tls;
 

@@ -1,6 +1,7 @@
 //! Meshes on loopback, in process.
 
 use std::{
+    collections::VecDeque,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::Arc,
@@ -18,19 +19,28 @@ use tempfile::TempDir;
 use tokio::{runtime::Handle, time::timeout};
 
 /// Longer than anything takes on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What was said, in order; the answer is how many came before.
+/// The newest of what was said, in order; the answer is how many came before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notes(pub Vec<String>);
+pub struct Notes {
+    count: usize,
+    pub last: VecDeque<String>,
+}
+
+const NOTES_KEPT: usize = 20;
 
 impl Machine for Notes {
     type Entry = String;
     type Answer = usize;
 
     fn apply(&mut self, entry: String) -> usize {
-        self.0.push(entry);
-        self.0.len() - 1
+        self.last.push_back(entry);
+        if self.last.len() > NOTES_KEPT {
+            self.last.pop_front();
+        }
+        self.count += 1;
+        self.count - 1
     }
 }
 
@@ -136,6 +146,12 @@ impl Lab {
     }
 }
 
+pub async fn stop(joined: &[Joined]) {
+    for one in joined {
+        one.stop().await;
+    }
+}
+
 /// Which of them leads, once one does.
 pub async fn leader(joined: &[Joined]) -> usize {
     let mut polls = tokio::time::interval(Duration::from_millis(20));
@@ -147,7 +163,7 @@ pub async fn leader(joined: &[Joined]) -> usize {
             }
         }
     };
-    timeout(PATIENCE, found).await.expect("nobody leads")
+    timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("nobody leads"))
 }
 
 /// Until this is so.
@@ -160,7 +176,7 @@ pub async fn stands(one: &Joined, what: &str, is_so: impl Fn(&Standing) -> bool)
 /// Until its state has these notes.
 pub async fn notes(one: &Joined, expected: &[String]) {
     let mut state = one.state();
-    let waited = timeout(PATIENCE, state.wait_for(|state| state.0 == expected)).await;
+    let waited = timeout(PATIENCE, state.wait_for(|state| state.last == expected)).await;
     assert!(waited.is_ok_and(|waited| waited.is_ok()), "{:?} are not {expected:?}", one.state().borrow());
 }
 
@@ -175,5 +191,5 @@ pub async fn note(one: &Joined, text: &str) -> usize {
             }
         }
     };
-    timeout(PATIENCE, proposed).await.expect("not agreed in time")
+    timeout(PATIENCE, proposed).await.unwrap_or_else(|_| panic!("{text} was not agreed on in time"))
 }
