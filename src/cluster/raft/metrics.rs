@@ -16,6 +16,7 @@ pub struct Metrics {
     pub leader: IntGauge,
     pub term: IntGauge,
     pub applied: IntGauge,
+    pub log_entries: IntGauge,
     pub members: IntGaugeVec,
     pub proposals: IntCounterVec,
     pub leader_changes: IntCounter,
@@ -34,6 +35,7 @@ impl Metrics {
             leader: IntGauge::new("segue_mesh_leader", "1 where this sidecar leads the mesh")?,
             term: IntGauge::new("segue_mesh_term", "The term of the mesh's leader, as known here")?,
             applied: IntGauge::new("segue_mesh_applied_index", "How many entries of the log this state has")?,
+            log_entries: IntGauge::new("segue_mesh_log_entries", "Entries of the log that are kept on disk")?,
             members: IntGaugeVec::new(
                 Opts::new("segue_mesh_members", "Sidecars of the mesh, by whether they answered lately"),
                 &["reachable"],
@@ -63,10 +65,11 @@ impl Metrics {
                 "outcome",
             )?,
         };
-        let all: [Box<dyn Collector>; 9] = [
+        let all: [Box<dyn Collector>; 10] = [
             Box::new(metrics.leader.clone()),
             Box::new(metrics.term.clone()),
             Box::new(metrics.applied.clone()),
+            Box::new(metrics.log_entries.clone()),
             Box::new(metrics.members.clone()),
             Box::new(metrics.proposals.clone()),
             Box::new(metrics.leader_changes.clone()),
