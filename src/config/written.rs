@@ -9,6 +9,7 @@ use segue_wire::{LossPolicy, Mode, PeerName};
 use super::{
     Limits, LogFormat, ReleaseSetting, StoreAddress,
     document::{At, Section},
+    etcd::{self, WrittenEtcd},
     intercept::{self, WrittenIntercept},
     mesh::{self, WrittenMesh},
     problem::Problems,
@@ -22,6 +23,8 @@ pub(super) struct Written {
     pub links: Vec<WrittenLink>,
     pub intercept: Option<WrittenIntercept>,
     pub mesh: Option<WrittenMesh>,
+    /// In place of it.
+    pub etcd: Option<WrittenEtcd>,
     pub tls: Option<WrittenTls>,
     pub mode: Option<At<Mode>>,
     pub loss: Option<At<LossPolicy>>,
@@ -68,7 +71,10 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
     let peers = root.tables("peer", problems).into_iter().map(|section| peer(section, problems)).collect();
     let links = root.tables("link", problems).into_iter().map(|section| link(section, problems)).collect();
     let intercept = root.table("intercept", problems).map(|section| intercept::read(section, problems));
-    let mesh = root.table("mesh", problems).map(|section| mesh::read(section, problems));
+    let (mesh, etcd) = match root.table("mesh", problems) {
+        Some(section) if section.has("etcd") => (None, Some(etcd::read(section, problems))),
+        section => (section.map(|section| mesh::read(section, problems)), None),
+    };
     let tls = root.table("tls", problems).map(|section| tls::read(section, problems));
     let (mode, loss) = root.table("translation", problems).map_or((None, None), |s| translation(s, problems));
     let admin = listener(&mut root, "admin", problems);
@@ -84,6 +90,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
         links,
         intercept,
         mesh,
+        etcd,
         tls,
         mode,
         loss,

@@ -135,6 +135,7 @@ fn fixed_differences(before: &Config, after: &Config) -> Vec<&'static str> {
         ("log.format", before.log.format != after.log.format),
         ("intercept", before.intercept != after.intercept),
         ("mesh", !is_same_mesh(before.mesh.as_ref(), after.mesh.as_ref())),
+        ("mesh.etcd", before.etcd != after.etcd),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))

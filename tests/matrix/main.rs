@@ -12,6 +12,7 @@ mod crashes;
 mod cuts;
 mod documents;
 mod elections;
+mod etcd;
 mod feeds;
 mod forms;
 mod handover;

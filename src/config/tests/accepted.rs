@@ -40,6 +40,7 @@ fn the_example_means_what_it_says() {
         ],
         intercept: None,
         mesh: None,
+        etcd: None,
         tls: None,
         translation: Translation { mode: Mode::Auto, loss: LossPolicy::Refuse },
         admin: "127.0.0.1:9901".parse().unwrap(),
