@@ -12,7 +12,12 @@ use segue::{
     sidecar::{self, Notifier, Program, SetLogLevel, Start},
 };
 use tracing_subscriber::{
-    Layer, Registry, filter::LevelFilter, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+    Layer, Registry,
+    filter::{FilterExt, LevelFilter, dynamic_filter_fn},
+    fmt,
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
 };
 
 fn main() -> ExitCode {
@@ -84,7 +89,11 @@ fn log_to_stderr(log: &Log) -> SetLogLevel {
         LogFormat::Json => lines.json().boxed(),
     };
     let (level, handle) = reload::Layer::new(LevelFilter::from_level(log.level));
-    tracing_subscriber::registry().with(lines.with_filter(level)).init();
+    // The raft's own lines come with every member that is away; what an operator needs the mesh says itself.
+    let is_wanted = dynamic_filter_fn(|line, _| {
+        !line.target().starts_with("openraft") || LevelFilter::current() >= LevelFilter::DEBUG
+    });
+    tracing_subscriber::registry().with(lines.with_filter(level.and(is_wanted))).init();
     Box::new(move |level| {
         if let Err(error) = handle.reload(LevelFilter::from_level(level)) {
             tracing::error!(%error, "the log's level stays");

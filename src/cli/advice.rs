@@ -12,7 +12,11 @@ pub(super) fn advice(reason: &str) -> Option<&'static str> {
         "missing-capability" => {
             "check that a store of the named release dials there, and not some other client"
         }
-        "shifted-offsets" => "let the store make a full sync (REPLICAOF) instead of a hand-over (FAILOVER)",
+        "shifted-offsets" => {
+            "let the store make a full sync (REPLICAOF) instead of a hand-over (FAILOVER); in a cluster stop the \
+         writes, wait until the replica has all, and use CLUSTER FAILOVER FORCE"
+        }
+        "slot-migration" => "reshard by MIGRATE (redis-cli --cluster reshard) until both are of one release",
         "links-max" => "find out who dials so often, or raise links_max under [limits] in the config",
         "undecided-links-max" => {
             "find out who dials and says nothing, or raise undecided_links_max under [limits]"
@@ -70,6 +74,7 @@ mod tests {
             Refusal::Loss { to: release(), loss: Box::new(loss) },
             Refusal::MissingCapability { capability: "eof" },
             Refusal::ShiftedOffsets,
+            Refusal::SlotMigration { from: release(), to: release() },
         ];
         for refusal in refusals {
             assert!(advice(refusal.label()).is_some(), "{}", refusal.label());

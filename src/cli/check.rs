@@ -71,6 +71,12 @@ fn write_summary(config: &Config, passes: bool, text: &mut String) -> std::fmt::
         let tls = if mesh.keys.is_some() { "mutual TLS" } else { "plain, on loopback" };
         writeln!(text, "mesh {}: {tls}, with {}", mesh.listen, others.join(", "))?;
     }
+    if let Some(etcd) = &config.etcd {
+        let endpoints: Vec<_> = etcd.endpoints.iter().map(ToString::to_string).collect();
+        let others: Vec<_> = etcd.members.iter().filter(|id| **id != node.id).map(|id| &**id).collect();
+        let at = format!("{}{}/", etcd.prefix, etcd.cluster);
+        writeln!(text, "etcd {}: keys {at}, with {}", endpoints.join(", "), others.join(", "))?;
+    }
     for link in &config.links {
         let bus = if link.bus { "'s bus" } else { "" };
         match (&link.to, &link.peer) {

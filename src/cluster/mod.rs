@@ -3,6 +3,7 @@
 //! What they agree on is a [`Machine`]; how they do is an [`Agreement`]: a raft of their own, or an etcd that
 //! runs already. The data plane reads the state as it was last known here, and never waits for it.
 
+pub mod etcd;
 pub mod raft;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -89,4 +90,15 @@ pub enum NotAgreed {
     Failed(String),
     #[error("the sidecar ends")]
     Stopped,
+}
+
+/// As in `segue_mesh_proposals_total{outcome}`.
+const fn outcome<T>(agreed: &Result<T, NotAgreed>) -> &'static str {
+    match agreed {
+        Ok(_) => "agreed",
+        Err(NotAgreed::NoMajority(_)) => "no-majority",
+        Err(NotAgreed::TimedOut(_)) => "timed-out",
+        Err(NotAgreed::Failed(_)) => "failed",
+        Err(NotAgreed::Stopped) => "stopped",
+    }
 }

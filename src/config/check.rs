@@ -12,7 +12,7 @@ use super::{
     ADMIN_DEFAULT, Config, Credentials, KnownProtocol, Link, LinkTarget, Log, LogFormat, METRICS_DEFAULT,
     Node, Peer, ReleaseSetting, STATE_FOLDER_DEFAULT, Secret, State, Translation, WITNESS_PROTOCOL,
     document::At,
-    intercept, mesh,
+    etcd, intercept, mesh,
     problem::{Problems, did_you_mean},
     tls, upgrade,
     written::{Written, WrittenLink, WrittenStore},
@@ -35,13 +35,13 @@ pub(super) fn check(
     listeners(&written, problems);
     let has_tls = written.tls.is_some();
     let tls = written.tls.map(|written| tls::check(written, folder, problems));
-    let mesh = match written.mesh {
-        Some(mesh) => Some(mesh::check(mesh, written.node.as_ref(), &written.peers, folder, problems)),
-        None => {
-            mesh::missing(written.node.as_ref(), &written.peers, problems);
-            None
-        }
-    };
+    if written.mesh.is_none() && written.etcd.is_none() {
+        mesh::missing(written.node.as_ref(), &written.peers, problems);
+    }
+    let mesh =
+        written.mesh.map(|mesh| mesh::check(mesh, written.node.as_ref(), &written.peers, folder, problems));
+    let etcd =
+        written.etcd.map(|etcd| etcd::check(etcd, written.node.as_ref(), &written.peers, folder, problems));
     let written_protocol = written.protocol;
     let is_witness = written.node.as_ref().is_some_and(|node| node.witness);
     let of_store = StoreContext { folder, protocol, has_tls };
@@ -82,12 +82,17 @@ pub(super) fn check(
         Some(checked) => Some(checked?),
         None => None,
     };
+    let etcd = match etcd {
+        Some(checked) => Some(checked?),
+        None => None,
+    };
     Some(Config {
         node: node?,
         peers,
         links,
         intercept,
         mesh,
+        etcd,
         tls,
         translation: Translation {
             mode: written.mode.map_or(Mode::Auto, |mode| mode.value),
@@ -301,7 +306,7 @@ fn store(written: WrittenStore, context: StoreContext<'_>, problems: &mut Proble
     })
 }
 
-fn credentials(
+pub(super) fn credentials(
     username: Option<At<String>>,
     password_file: Option<At<String>>,
     folder: &Path,

@@ -59,18 +59,22 @@ pub(super) const ADDRESS_EXPECTED: &str =
 pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> WrittenMesh {
     let line = section.line();
     let listen = section.required_text("listen", LISTEN_EXPECTED, listen_address, problems);
-    let mut time = |key, range, default| {
-        let ms = section.number(key, "milliseconds", range, problems);
-        ms.map_or(default, Duration::from_millis)
-    };
-    let election_timeout = time("election_timeout_ms", 100..=60_000, ELECTION_TIMEOUT_DEFAULT);
-    let propose_timeout = time("propose_timeout_ms", 100..=600_000, PROPOSE_TIMEOUT_DEFAULT);
+    let election_timeout = section
+        .number("election_timeout_ms", "milliseconds", 100..=60_000, problems)
+        .map_or(ELECTION_TIMEOUT_DEFAULT, Duration::from_millis);
+    let propose_timeout = propose_timeout(&mut section, problems);
     let verify_name = section.flag("verify_name", problems).is_some_and(|verify_name| verify_name.value);
     let has_tls = ["certificate_file", "key_file", "ca_file"].iter().any(|key| section.has(key));
     // Asked for in any case, so that a mistyped key is told what there is.
     let tls = has_tls.then(|| tls::read_files(&mut section, problems));
     section.finish(problems);
     WrittenMesh { listen, line, tls, verify_name, election_timeout, propose_timeout }
+}
+
+pub(super) fn propose_timeout(section: &mut Section<'_>, problems: &mut Problems) -> Duration {
+    section
+        .number("propose_timeout_ms", "milliseconds", 100..=600_000, problems)
+        .map_or(PROPOSE_TIMEOUT_DEFAULT, Duration::from_millis)
 }
 
 pub(super) fn check(
@@ -143,6 +147,6 @@ pub(super) fn missing(node: Option<&WrittenStore>, peers: &[WrittenStore], probl
     }
 }
 
-fn is_loopback(address: &StoreAddress) -> bool {
+pub(super) fn is_loopback(address: &StoreAddress) -> bool {
     address.host() == "localhost" || address.socket_addr().is_some_and(|address| address.ip().is_loopback())
 }

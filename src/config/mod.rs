@@ -8,6 +8,7 @@
 //! | [`intercept`] | `[intercept]`, read and checked |
 //! | `tls` | `[tls]`, read, and its files checked |
 //! | `check` | what the parts of a file say about each other |
+//! | [`etcd`] | `[mesh] etcd`: one that runs already |
 //! | [`mesh`] | `[mesh]`, and what `[node]` and `[[peer]]` say of it |
 //! | [`upgrade`], [`hook`], [`rules`] | `[upgrade]`: what this node does, by which commands, and how the operator wants it |
 //! | [`problem`] | what is wrong with a file, all of it, by line |
@@ -22,6 +23,7 @@ mod tls;
 mod written;
 
 pub mod address;
+pub mod etcd;
 pub mod hook;
 pub mod intercept;
 pub mod mesh;
@@ -42,6 +44,7 @@ use segue_wire::{LossPolicy, Mode, PeerName, Protocol, Release};
 
 use crate::tls::Keys;
 pub use address::StoreAddress;
+pub use etcd::{Endpoint, Etcd};
 pub use intercept::{Cidr, Intercept, InterceptMode, OnFailure, StoreProcess};
 pub use mesh::{Mesh, MeshMember};
 pub use problem::{ConfigError, Problem};
@@ -71,6 +74,8 @@ pub struct Config {
     pub intercept: Option<Intercept>,
     /// How the sidecars agree; without it they don't.
     pub mesh: Option<Mesh>,
+    /// In place of a mesh.
+    pub etcd: Option<Etcd>,
     /// Where TLS is spoken, with what.
     pub tls: Option<Keys>,
     pub translation: Translation,

@@ -9,6 +9,7 @@ use segue_wire::{LossPolicy, Mode, PeerName};
 use super::{
     Limits, LogFormat, ReleaseSetting, StoreAddress,
     document::{At, Section},
+    etcd::{self, WrittenEtcd},
     intercept::{self, WrittenIntercept},
     mesh::{self, WrittenMesh},
     problem::Problems,
@@ -23,6 +24,8 @@ pub(super) struct Written {
     pub links: Vec<WrittenLink>,
     pub intercept: Option<WrittenIntercept>,
     pub mesh: Option<WrittenMesh>,
+    /// In place of it.
+    pub etcd: Option<WrittenEtcd>,
     pub tls: Option<WrittenTls>,
     pub mode: Option<At<Mode>>,
     pub loss: Option<At<LossPolicy>>,
@@ -69,16 +72,15 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
     if !root.has("node") {
         problems.add(root.line(), "[node]", "the table is missing; expected id, protocol and store");
     }
-    let (node, protocol) = root.table("node", problems).map_or((None, None), |mut section| {
-        let witness = is_witness(&mut section, problems);
-        let protocol = if witness { None } else { protocol(&mut section, problems) };
-        let node = if witness { self::witness(section, problems) } else { own_store(section, problems) };
-        (Some(node), protocol)
-    });
+    let node = root.table("node", problems).map(|section| node(section, problems));
+    let (node, protocol) = node.map_or((None, None), |(node, protocol)| (Some(node), protocol));
     let peers = root.tables("peer", problems).into_iter().map(|section| peer(section, problems)).collect();
     let links = root.tables("link", problems).into_iter().map(|section| link(section, problems)).collect();
     let intercept = root.table("intercept", problems).map(|section| intercept::read(section, problems));
-    let mesh = root.table("mesh", problems).map(|section| mesh::read(section, problems));
+    let (mesh, etcd) = match root.table("mesh", problems) {
+        Some(section) if section.has("etcd") => (None, Some(etcd::read(section, problems))),
+        section => (section.map(|section| mesh::read(section, problems)), None),
+    };
     let tls = root.table("tls", problems).map(|section| tls::read(section, problems));
     let (mode, loss) = root.table("translation", problems).map_or((None, None), |s| translation(s, problems));
     let upgrade = root.table("upgrade", problems).map(|section| upgrade::read(section, problems));
@@ -95,6 +97,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
         links,
         intercept,
         mesh,
+        etcd,
         tls,
         mode,
         loss,
@@ -118,41 +121,41 @@ fn protocol(section: &mut Section<'_>, problems: &mut Problems) -> Option<At<Str
     section.required_text("protocol", "the name of a protocol, such as \"redis\"", any_text, problems)
 }
 
-fn peer(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
-    let is_witness = is_witness(&mut section, problems);
-    let mesh = section.text("mesh", mesh::ADDRESS_EXPECTED, str::parse, problems);
-    if is_witness {
-        return WrittenStore { mesh, ..witness(section, problems) };
+fn node(mut section: Section<'_>, problems: &mut Problems) -> (WrittenStore, Option<At<String>>) {
+    let mut named = named(&mut section, problems);
+    if named.witness {
+        return (store(section, named, problems), None);
     }
-    let expected = "the address that the own store is to replicate from, such as \"127.0.0.1:7402\"";
-    let dial = section.text("dial", expected, str::parse, problems).map(|dial| dial.value);
-    WrittenStore { dial, ..store(section, mesh, problems) }
-}
-
-fn own_store(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
+    let protocol = protocol(&mut section, problems);
     let number = section.number("number", "its place among the secondaries", NUMBERS, problems);
-    let number = number.and_then(|number| number.try_into().ok());
-    WrittenStore { number, ..store(section, None, problems) }
+    named.number = number.and_then(|number| number.try_into().ok());
+    (store(section, named, problems), protocol)
 }
 
-fn is_witness(section: &mut Section<'_>, problems: &mut Problems) -> bool {
-    section.flag("witness", problems).is_some_and(|witness| witness.value)
+fn peer(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
+    let mut named = named(&mut section, problems);
+    named.mesh = section.text("mesh", mesh::ADDRESS_EXPECTED, str::parse, problems);
+    if !named.witness {
+        let expected = "the address that the own store is to replicate from, such as \"127.0.0.1:7402\"";
+        named.dial = section.text("dial", expected, str::parse, problems).map(|dial| dial.value);
+    }
+    store(section, named, problems)
 }
 
-/// It has a name, and nothing that a store has.
-fn witness(mut section: Section<'_>, problems: &mut Problems) -> WrittenStore {
-    let written = WrittenStore { id: id(&mut section, problems), witness: true, ..WrittenStore::default() };
-    section.finish(problems);
-    written
+/// What a witness has, too.
+fn named(section: &mut Section<'_>, problems: &mut Problems) -> WrittenStore {
+    let id = section.required_text("id", "a name, such as \"n1\"", node_id, problems);
+    let witness = section.flag("witness", problems).is_some_and(|witness| witness.value);
+    WrittenStore { id, witness, ..WrittenStore::default() }
 }
 
-fn id(section: &mut Section<'_>, problems: &mut Problems) -> Option<At<PeerName>> {
-    section.required_text("id", "a name, such as \"n1\"", node_id, problems)
-}
-
-fn store(mut section: Section<'_>, mesh: Option<At<StoreAddress>>, problems: &mut Problems) -> WrittenStore {
+/// The rest, of which a witness may have nothing.
+fn store(mut section: Section<'_>, named: WrittenStore, problems: &mut Problems) -> WrittenStore {
+    if named.witness {
+        section.finish(problems);
+        return named;
+    }
     let written = WrittenStore {
-        id: id(&mut section, problems),
         store: section.required_text(
             "store",
             "the address of a store, such as \"127.0.0.1:6401\"",
@@ -166,10 +169,7 @@ fn store(mut section: Section<'_>, mesh: Option<At<StoreAddress>>, problems: &mu
         username: section.text("username", "a user of the store", non_empty, problems),
         password_file: section.text("password_file", "the path of a file", non_empty, problems),
         tls: section.flag("tls", problems),
-        number: None,
-        dial: None,
-        mesh,
-        witness: false,
+        ..named
     };
     section.finish(problems);
     written

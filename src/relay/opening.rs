@@ -45,6 +45,7 @@ impl Opening {
             Question::Bus { listening_port, address } => self.bus(link, listening_port, address).await,
             Question::Client => self.client(link).await,
             Question::Stream(stream) => self.stream(link, &stream),
+            Question::OwnOffsets => Answer::OwnOffsets(self.shared.has_own_offsets(link)),
         }
     }
 
@@ -261,6 +262,10 @@ impl Opening {
                 link.shift_bytes.store(bytes, Relaxed);
             }
             Note::OwnOffsets => link.own_offsets.store(true, Relaxed),
+            Note::Refused(refusal) => {
+                let peer = link.peer(shared.peers.own_name());
+                shared.refused(&self.configured, peer, refusal.label(), refusal.to_string());
+            }
         }
     }
 }

@@ -135,6 +135,7 @@ fn fixed_differences(before: &Config, after: &Config) -> Vec<&'static str> {
         ("log.format", before.log.format != after.log.format),
         ("intercept", before.intercept != after.intercept),
         ("mesh", !is_same_mesh(before.mesh.as_ref(), after.mesh.as_ref())),
+        ("mesh.etcd", before.etcd != after.etcd),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))
@@ -278,6 +279,8 @@ mod tests {
             added("[admin]\nlisten = \"127.0.0.1:1\"\n[metrics]\nlisten = \"127.0.0.1:2\""),
             ["admin.listen", "metrics.listen"]
         );
+        let mesh = "[mesh]\nlisten = \"127.0.0.1:3\"";
+        assert_eq!(added(mesh), ["mesh"]);
         assert_eq!(added("[limits]\nlinks_max = 2\n[log]\nlevel = \"debug\""), [""; 0]);
         assert_eq!(fixed(&[(":6401", ":6501"), (":6402", ":6502"), (":7401", ":7501")]), [""; 0]);
     }

@@ -310,25 +310,40 @@ impl Shared {
         listener: &PeerName,
         limit: Duration,
     ) {
-        let earlier: Vec<_> = self
-            .links()
-            .values()
-            .filter(|other| other.id != link.id)
-            .filter(|other| {
-                let facts = other.facts();
-                facts.verdict == Some(Verdict::Rewrite)
-                    && !(facts.bus || facts.client)
-                    && facts.dialer.name.as_ref() == Some(dialer)
-                    && facts.listener.name.as_ref() == Some(listener)
-            })
-            .cloned()
-            .collect();
-        for other in earlier {
+        for other in self.rewritten(link, Some(dialer), Some(listener)) {
             other.end.cancel();
             if tokio::time::timeout(limit, other.ended.cancelled()).await.is_err() {
                 tracing::warn!(link = other.id, "an earlier link of the same replica does not end");
             }
         }
+    }
+
+    /// Whether the dialer's store follows the listener's by an id of its own.
+    pub(super) fn has_own_offsets(&self, link: &Link) -> bool {
+        let (dialer, listener) = {
+            let facts = link.facts();
+            (facts.dialer.name.clone(), facts.listener.name.clone())
+        };
+        let links = self.rewritten(link, dialer.as_ref(), listener.as_ref());
+        links.iter().any(|other| other.own_offsets.load(Relaxed))
+    }
+
+    /// The other rewritten links between the same two stores.
+    fn rewritten(
+        &self,
+        link: &Link,
+        dialer: Option<&PeerName>,
+        listener: Option<&PeerName>,
+    ) -> Vec<Arc<Link>> {
+        let is_between = |other: &&Arc<Link>| {
+            let facts = other.facts();
+            other.id != link.id
+                && facts.verdict == Some(Verdict::Rewrite)
+                && !(facts.bus || facts.client)
+                && facts.dialer.name.as_ref() == dialer
+                && facts.listener.name.as_ref() == listener
+        };
+        self.links().values().filter(is_between).cloned().collect()
     }
 
     pub(super) fn links(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Link>>> {

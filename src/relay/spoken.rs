@@ -6,7 +6,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
 };
 
 use segue_wire::{Mode, Release, Verdict};
@@ -52,8 +52,12 @@ impl Shared {
         self.metrics.translation_changes.with_label_values(&["changed"]).inc();
         self.refusals.clear();
         let shared = self.clone();
+        let next_link = self.next_link.load(Relaxed);
+        let turns_buses = self.translation.settings().mode == Mode::Auto;
         self.listening.runtime.spawn(async move {
-            shared.drain(|link| shared.is_outdated(link)).await;
+            // While counts may differ, a bus is watched for slots handed over by them.
+            let is_bus = |link: &Link| turns_buses && link.id < next_link && link.facts().bus;
+            shared.drain(|link| is_bus(link) || shared.is_outdated(link)).await;
         });
     }
 

@@ -1,11 +1,11 @@
 //! Both kinds of handshake, each within a time.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{
     TlsAcceptor, TlsConnector, TlsStream,
-    rustls::{Error, pki_types::ServerName},
+    rustls::{ClientConfig, Error, pki_types::ServerName},
 };
 
 use super::{
@@ -32,9 +32,22 @@ pub async fn connect(
     listener: TcpStream,
     limit: Duration,
 ) -> Result<Stream, TlsError> {
+    connect_as(&keys.client, host, listener, limit).await
+}
+
+/// With a server that is no store, as [`ClientFiles::read`](super::ClientFiles::read) says.
+///
+/// # Errors
+/// As [`accept`].
+pub async fn connect_as(
+    client: &Arc<ClientConfig>,
+    host: &str,
+    listener: TcpStream,
+    limit: Duration,
+) -> Result<Stream, TlsError> {
     let name = ServerName::try_from(host.to_owned()).map_err(|error| Error::General(error.to_string()))?;
     let wire = Wire::new(listener);
-    within(limit, TlsConnector::from(keys.client.clone()).connect(name, wire.clone()), wire).await
+    within(limit, TlsConnector::from(client.clone()).connect(name, wire.clone()), wire).await
 }
 
 async fn within<S: Into<TlsStream<Wire>>>(

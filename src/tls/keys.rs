@@ -155,9 +155,9 @@ impl Files {
     }
 }
 
-type ClientBuilder = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
+pub(super) type ClientBuilder = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
 
-fn client(
+pub(super) fn client(
     provider: Arc<CryptoProvider>,
     roots: Arc<RootCertStore>,
     verify_name: bool,
@@ -172,7 +172,7 @@ fn client(
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let text = text(file)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match all {
@@ -183,7 +183,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// Nothing of the file is shown, whatever is wrong with it.
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
+pub(super) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let text = text(file)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
         let encrypted = String::from_utf8_lossy(&text).contains("ENCRYPTED");
@@ -196,7 +196,7 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
     })
 }
 
-fn roots(certificates: Vec<CertificateDer<'static>>) -> Result<RootCertStore, String> {
+pub(super) fn roots(certificates: Vec<CertificateDer<'static>>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         roots.add(certificate).map_err(|error| format!("not a CA's certificate: {error}"))?;
@@ -215,7 +215,7 @@ fn text(file: &Path) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
-fn mismatch(error: &rustls::Error) -> String {
+pub(super) fn mismatch(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InconsistentKeys(_) => {
             "it is not the key of the certificate in certificate_file".to_owned()

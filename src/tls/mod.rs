@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`keys`] | certificate, key and CA: read from their files, ready for handshakes |
+//! | [`client`] | what only a dialer needs: a CA, and a certificate where one is asked for |
 //! | [`validity`] | from when to when certificates are good |
 //! | [`current`] | the keys in use, which follow their files |
 //! | `name_blind` | a store's certificate is checked, its name is not |
@@ -11,6 +12,7 @@
 //! | [`stream`] | a connection, plain or TLS |
 //! | [`error`] | why there is no TLS, by a stable label |
 
+pub mod client;
 pub mod current;
 pub mod error;
 pub mod handshake;
@@ -20,6 +22,7 @@ pub mod names;
 pub mod stream;
 pub mod validity;
 
+pub use client::ClientFiles;
 pub use current::Current;
 pub use error::TlsError;
 pub use keys::{AuthClients, Files, Keys, KeysError, Settings};

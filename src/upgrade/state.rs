@@ -21,6 +21,8 @@ use crate::{
 pub const JOURNAL_LINES_MAX: usize = 2048;
 /// Bytes of one line of the journal; the rest is cut off, visibly.
 pub const JOURNAL_LINE_BYTES_MAX: usize = 4096;
+/// Bytes of all of them together: with all else, the state has to fit into one value of an etcd.
+pub const JOURNAL_BYTES_MAX: usize = 512 << 10;
 /// Transactions that are remembered once they are over.
 pub const HISTORY_MAX: usize = 16;
 /// Steps whose times are remembered.
@@ -338,9 +340,34 @@ impl State {
             text.push_str(" … (cut off)");
         }
         let transaction = self.transaction.as_ref().map_or(0, |transaction| transaction.id);
-        if self.journal.len() >= JOURNAL_LINES_MAX {
-            self.journal.pop_front();
+        let mut bytes: usize = self.journal.iter().map(|line| line.text.len()).sum();
+        while self.journal.len() >= JOURNAL_LINES_MAX || bytes.saturating_add(text.len()) > JOURNAL_BYTES_MAX
+        {
+            let Some(oldest) = self.journal.pop_front() else { break };
+            bytes = bytes.saturating_sub(oldest.text.len());
         }
         self.journal.push_back(Line { at, transaction, node, action, text });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_lines_of_a_journal_are_kept_within_both_bounds() {
+        let mut state = State::default();
+        for number in 0..3 * JOURNAL_LINES_MAX {
+            state.note(Moment(0), None, None, &number.to_string());
+        }
+        assert_eq!(state.journal.len(), JOURNAL_LINES_MAX);
+        let long = "x".repeat(2 * JOURNAL_LINE_BYTES_MAX);
+        for number in 0..JOURNAL_LINES_MAX {
+            state.note(Moment(0), None, None, &format!("{number} {long}"));
+        }
+        let bytes: usize = state.journal.iter().map(|line| line.text.len()).sum();
+        assert!(bytes <= JOURNAL_BYTES_MAX && bytes > JOURNAL_BYTES_MAX - 2 * JOURNAL_LINE_BYTES_MAX);
+        let newest = &state.journal.back().unwrap().text;
+        assert!(newest.starts_with("2047 x") && newest.ends_with(" … (cut off)"));
     }
 }

@@ -42,6 +42,17 @@ fn a_good_config_is_summed_up() {
 }
 
 #[test]
+fn a_mesh_and_a_witness_are_summed_up() {
+    let witness = "[node]\nid = \"w\"\nwitness = true\n[[peer]]\nid = \"n1\"\nstore = \"127.0.0.1:6401\"\n\
+                   mesh = \"127.0.0.1:9902\"\n[mesh]\nlisten = \"127.0.0.1:9922\"\n";
+    let checked = check(witness);
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert_eq!(checked.status.code(), Some(0), "{}", checked.stderr.escape_ascii());
+    assert!(said.starts_with("node w: a witness, without a store\n"), "{said}");
+    assert!(said.contains("mesh 127.0.0.1:9922: plain, on loopback, with n1 at 127.0.0.1:9902\n"), "{said}");
+}
+
+#[test]
 fn a_certificate_out_of_its_time_is_told_on_stderr() {
     let authority = Authority::new("the lab").unwrap();
     let tls = authority.issue_expired("segue").unwrap().sidecar_table();
@@ -61,8 +72,8 @@ fn a_bad_config_is_told_on_stderr_with_exit_2() {
     assert_eq!(
         String::from_utf8(checked.stderr).unwrap(),
         "segue.toml:1: [node]: the key \"id\" is missing; expected a name, such as \"n1\"\n\
-         segue.toml:2: [node] name: unknown key; expected one of protocol, id, store, bus_port, release, username, \
-         password_file, tls\n\
+         segue.toml:2: [node] name: unknown key; expected one of id, witness, protocol, store, bus_port, release, \
+         username, password_file, tls\n\
          segue.toml:8: [[link]] to = \"n2\": no [[peer]] has this id; expected \"store\" or the id of a \
          [[peer]], and there is none\n"
     );

@@ -1,10 +1,58 @@
 //! Turning translation off, on and down while links are up.
 
 use anyhow::{Context, Result, ensure};
-use segue_bench::{child::wait_for, data};
+use segue_bench::{child::wait_for, command, data};
 use serde_json::json;
 
 use crate::cluster::{Plan, SYNC_TIME_MAX, link_is_up};
+
+/// What was left out before must not be missed in silence after: the replica is to have all, or is refused.
+fn refuse_after_losses(replica: &str) -> Result<()> {
+    let plan = Plan { loss: "degrade", ..Plan::new("redis-8.0", replica) };
+    let cluster = plan.link()?;
+    let mut master = cluster.master.client()?;
+    command!("VADD", "vectors", "VALUES", 1, 1, "e").exec(&mut master)?;
+    command!("SET", "k", "v").exec(&mut master)?;
+    cluster.await_equal_offsets()?;
+
+    let (code, answer) = cluster.sidecar.put_translation(&json!({ "loss": "refuse" }))?;
+    ensure!(code == 200, "{code} {answer}");
+    // Without a look at what was left out, the replica would keep its `k` and hear of a key that it never had.
+    command!("RENAME", "vectors", "k").exec(&mut master)?;
+    let refused = wait_for(SYNC_TIME_MAX, || {
+        let status = cluster.sidecar.status()?;
+        let detail = status["refusals"][0]["detail"].as_str().map(str::to_owned);
+        Ok(detail.filter(|detail| detail.contains("vector-set")))
+    })?;
+    refused.with_context(|| format!("nothing was refused\n{}", cluster.sidecar.log_text()))?;
+    let kept: Option<String> = command!("GET", "k").query(&mut cluster.replica.client()?)?;
+    ensure!(kept.as_deref() == Some("v") && !link_is_up(&cluster.replica)?, "{kept:?}");
+
+    // Once the master has nothing more that the replica can't have, it gets all, and goes on.
+    command!("DEL", "k").exec(&mut master)?;
+    command!("SET", "other", 1, "EX", 1000).exec(&mut master)?;
+    cluster.await_link_up()?;
+    command!("RENAME", "other", "another").exec(&mut master)?;
+    cluster.assert_equal()?;
+    let (full, _) = cluster.syncs()?;
+    command!("SET", "more", 1).exec(&mut master)?;
+    let (code, answer) = cluster.sidecar.put_translation(&json!({ "loss": "degrade" }))?;
+    ensure!(code == 200, "{code} {answer}");
+    cluster.await_link_up()?;
+    cluster.assert_equal()?;
+    ensure!(cluster.syncs()?.0 == full, "a replica that has all was given it again");
+    Ok(())
+}
+
+#[test]
+fn refuse_after_losses_on_the_masters_own_stream() -> Result<()> {
+    refuse_after_losses("redis-7.0")
+}
+
+#[test]
+fn refuse_after_losses_on_a_stream_of_the_replicas_own() -> Result<()> {
+    refuse_after_losses("redis-6.0")
+}
 
 #[test]
 fn off_is_refused_under_an_old_replica_unless_forced_and_auto_brings_it_back() -> Result<()> {

@@ -36,6 +36,8 @@ pub enum What {
     Expiry {
         first: String,
         second: String,
+        /// How much later the second is, in milliseconds, where both expire.
+        later_ms: Option<i64>,
     },
     /// The first difference inside the value, in words.
     Value(String),
@@ -85,7 +87,7 @@ impl fmt::Display for What {
             Self::OnlyInFirst => f.write_str("only in the first store"),
             Self::OnlyInSecond => f.write_str("only in the second store"),
             Self::Type { first, second } => write!(f, "type {first} against {second}"),
-            Self::Expiry { first, second } => write!(f, "expiry {first} against {second}"),
+            Self::Expiry { first, second, .. } => write!(f, "expiry {first} against {second}"),
             Self::Value(what) => f.write_str(what),
             Self::NotReadable { kind } => write!(f, "the reader cannot read values of type {kind}"),
         }

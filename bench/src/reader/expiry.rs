@@ -43,6 +43,19 @@ impl Expiry {
         }
     }
 
+    /// How much later this is than the other, as far as it is known; `None` where one never is.
+    pub fn later_ms(self, other: Self) -> Option<i64> {
+        if matches!(self, Self::Never) || matches!(other, Self::Never) {
+            return None;
+        }
+        let ((from, to), (other_from, other_to)) = (self.bounds(), other.bounds());
+        Some(if from > other_to {
+            from.saturating_sub(other_to)
+        } else {
+            to.saturating_sub(other_from).min(0)
+        })
+    }
+
     /// Whether the time has come, by this machine's clock, which is also the stores'.
     pub fn is_past(self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

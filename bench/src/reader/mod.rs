@@ -135,7 +135,8 @@ fn compare_key(
         // The bounds of a whole page can be wide or, rarely, off by the page's own time: ask once more, alone.
         let (first, second) = (pair.first.expiry(key)?, pair.second.expiry(key)?);
         if !first.agrees(second) {
-            found.push(What::Expiry { first: first.to_string(), second: second.to_string() });
+            let later_ms = second.later_ms(first);
+            found.push(What::Expiry { first: first.to_string(), second: second.to_string(), later_ms });
         }
     }
     let value = match &first.kind {

@@ -54,17 +54,13 @@ impl<M: Machine> Applied<M> {
     }
 
     /// The answer, as JSON.
-    fn apply_one(&mut self, entry: Entry, state: &mut Arc<M>) -> Result<String, StorageError<Id>> {
-        let failed = |error: serde_json::Error| {
-            let why = format!("an entry can't be read, is it of a newer Segue? {error}");
-            StorageIOError::apply(entry.log_id, AnyError::error(why))
-        };
+    fn apply_one(&mut self, entry: Entry, state: &mut Arc<M>) -> Result<String, serde_json::Error> {
         match entry.payload {
             EntryPayload::Blank => Ok(String::new()),
             EntryPayload::Normal(text) => {
-                let change = serde_json::from_str(&text).map_err(failed)?;
+                let change = serde_json::from_str(&text)?;
                 let answer = Arc::make_mut(state).apply(change);
-                Ok(serde_json::to_string(&answer).map_err(failed)?)
+                serde_json::to_string(&answer)
             }
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership);
@@ -91,8 +87,13 @@ impl<M: Machine> RaftStateMachine<Types> for Applied<M> {
         let mut last = None;
         let mut answers = Vec::new();
         for entry in entries {
-            last = Some(entry.log_id);
-            answers.push(self.apply_one(entry, &mut state)?);
+            let id = entry.log_id;
+            let answer = self.apply_one(entry, &mut state).map_err(|error| {
+                let why = format!("an entry can't be read, is it of a newer Segue? {error}");
+                StorageIOError::apply(id, AnyError::error(why))
+            });
+            answers.push(answer?);
+            last = Some(id);
         }
         if !Arc::ptr_eq(&before, &state) {
             self.state.send_replace(state);

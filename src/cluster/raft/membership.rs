@@ -20,6 +20,10 @@ use crate::seldom::Seldom;
 /// A member that is to vote may be so many entries behind.
 const BEHIND_ENTRIES_MAX: u64 = 100;
 
+/// Of a node that can't be a member of this mesh.
+pub const ANOTHER_MESH: &str =
+    "is a member of another mesh: stop one, remove the folder mesh in its state.dir, start it again";
+
 /// Which mesh this node is a member of.
 pub fn mesh_of(raft: &RaftMetrics) -> Option<u64> {
     raft.membership_config.nodes().map(|(_, node)| node.mesh).find(|mesh| *mesh != 0)
@@ -85,9 +89,11 @@ async fn follow_config(member: &Member, raft: &RaftMetrics, mesh: u64) -> Result
         return Ok(());
     }
     for other in roster.others() {
-        if let Some(hello) = member.presence.hello(other) {
-            same_config(member, other, &hello)?;
+        let Some(hello) = member.presence.hello(other) else { continue };
+        if hello.mesh.is_some_and(|theirs| theirs != mesh) {
+            return Err(format!("{other} {ANOTHER_MESH}"));
         }
+        same_config(member, other, &hello)?;
     }
     let missing: BTreeSet<Id> = roster.members.difference(&known).copied().collect();
     let change = if !missing.is_empty() {

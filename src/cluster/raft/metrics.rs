@@ -16,6 +16,7 @@ pub struct Metrics {
     pub leader: IntGauge,
     pub term: IntGauge,
     pub applied: IntGauge,
+    pub log_entries: IntGauge,
     pub members: IntGaugeVec,
     pub proposals: IntCounterVec,
     pub leader_changes: IntCounter,
@@ -28,20 +29,21 @@ impl Metrics {
     /// # Errors
     /// A name is taken twice: a defect of this file.
     pub fn new() -> Result<Self, prometheus::Error> {
+        let counters = |name: &str, help: &str, label| IntCounterVec::new(Opts::new(name, help), &[label]);
         let metrics = Self {
             registry: Registry::new(),
             leader: IntGauge::new("segue_mesh_leader", "1 where this sidecar leads the mesh")?,
             term: IntGauge::new("segue_mesh_term", "The term of the mesh's leader, as known here")?,
             applied: IntGauge::new("segue_mesh_applied_index", "How many entries of the log this state has")?,
-            members: gauges(
-                "segue_mesh_members",
-                "Sidecars of the mesh, by whether they answered lately",
+            log_entries: IntGauge::new("segue_mesh_log_entries", "Entries of the log that are kept on disk")?,
+            members: IntGaugeVec::new(
+                Opts::new("segue_mesh_members", "Sidecars of the mesh, by whether they answered lately"),
                 &["reachable"],
             )?,
             proposals: counters(
                 "segue_mesh_proposals_total",
                 "What was proposed on this sidecar, by outcome",
-                &["outcome"],
+                "outcome",
             )?,
             leader_changes: IntCounter::new(
                 "segue_mesh_leader_changes_total",
@@ -50,23 +52,24 @@ impl Metrics {
             refusals: counters(
                 "segue_mesh_refusals_total",
                 "Requests and connections to the mesh that were refused, by reason",
-                &["reason"],
+                "reason",
             )?,
             call_failures: counters(
                 "segue_mesh_call_failures_total",
                 "Requests to other sidecars that failed, by sidecar",
-                &["node"],
+                "node",
             )?,
             tls_renewals: counters(
                 "segue_mesh_tls_renewals_total",
                 "Changed certificate files of [mesh], by outcome",
-                &["outcome"],
+                "outcome",
             )?,
         };
-        let all: [Box<dyn Collector>; 9] = [
+        let all: [Box<dyn Collector>; 10] = [
             Box::new(metrics.leader.clone()),
             Box::new(metrics.term.clone()),
             Box::new(metrics.applied.clone()),
+            Box::new(metrics.log_entries.clone()),
             Box::new(metrics.members.clone()),
             Box::new(metrics.proposals.clone()),
             Box::new(metrics.leader_changes.clone()),
@@ -90,12 +93,4 @@ impl Metrics {
     pub fn gather(&self) -> Vec<MetricFamily> {
         self.registry.gather()
     }
-}
-
-fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
-    IntCounterVec::new(Opts::new(name, help), labels)
-}
-
-fn gauges(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
-    IntGaugeVec::new(Opts::new(name, help), labels)
 }

@@ -38,12 +38,15 @@ use segue_wire::PeerName;
 use tokio::{runtime::Handle, sync::watch};
 
 use super::{Agreement, Machine, NotAgreed, Standing, Word};
-use crate::config::Mesh;
+use crate::config::{Config, Mesh};
 use member::Member;
 pub use metrics::Metrics;
 pub use roster::VOTERS_MAX;
 pub use store::StoreError;
 pub use wire::{BODY_BYTES_MAX, ENTRY_BYTES_MAX, WORD_BYTES_MAX};
+
+/// In the folder of the state.
+const FOLDER: &str = "mesh";
 
 /// What a member starts with.
 pub struct Settings {
@@ -54,6 +57,15 @@ pub struct Settings {
     /// Where the log is; made when it is not there. One process has it at a time.
     pub folder: PathBuf,
     pub metrics: Metrics,
+}
+
+impl Settings {
+    /// `None` where the config has no mesh.
+    #[must_use]
+    pub fn of(config: &Config, listener: TcpListener, metrics: Metrics) -> Option<Self> {
+        let (node, folder) = (config.node.id.clone(), config.state.dir.join(FOLDER));
+        Some(Self { node, mesh: config.mesh.clone()?, listener, folder, metrics })
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

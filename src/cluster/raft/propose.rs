@@ -6,7 +6,7 @@ use openraft::error::{ClientWriteError, RaftError};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    super::NotAgreed,
+    super::{NotAgreed, outcome},
     member::Member,
     types::Id,
     wire::{ENTRY_BYTES_MAX, PROPOSE, Proposal, Proposed},
@@ -21,14 +21,7 @@ impl Member {
     /// The answer, as JSON, once the own state has the entry.
     pub async fn propose(&self, entry: String) -> Result<String, NotAgreed> {
         let agreed = self.propose_in_time(entry).await;
-        let outcome = match &agreed {
-            Ok(_) => "agreed",
-            Err(NotAgreed::NoMajority(_)) => "no-majority",
-            Err(NotAgreed::TimedOut(_)) => "timed-out",
-            Err(NotAgreed::Failed(_)) => "failed",
-            Err(NotAgreed::Stopped) => "stopped",
-        };
-        self.metrics.proposals.with_label_values(&[outcome]).inc();
+        self.metrics.proposals.with_label_values(&[outcome(&agreed)]).inc();
         agreed
     }
 

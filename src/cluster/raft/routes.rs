@@ -17,6 +17,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use super::{
     hello,
     member::Member,
+    membership::ANOTHER_MESH,
     types::{Id, Types},
     wire::{
         APPEND, BODY_BYTES_MAX, BODY_TIME_MAX, ELECT, HELLO, Hello, MESH_HEADER, NODE_HEADER, PROPOSE,
@@ -122,8 +123,7 @@ fn same_mesh(request: &Request<Incoming>, asking: Id, member: &Member) -> Result
     if own == 0 || theirs == 0 || own == theirs {
         return Ok(());
     }
-    let why = format!("{asking} is a member of another mesh: remove the mesh folder in the state.dir of one");
-    Err(Refusal(StatusCode::CONFLICT, "other-mesh", why))
+    Err(Refusal(StatusCode::CONFLICT, "other-mesh", format!("{asking} {ANOTHER_MESH}")))
 }
 
 async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {

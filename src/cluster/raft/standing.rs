@@ -8,6 +8,7 @@ use super::{
     super::{MemberStanding, Standing},
     member::Member,
     membership,
+    types::RaftMetrics,
 };
 
 pub const BACKEND: &str = "raft";
@@ -19,10 +20,14 @@ pub async fn keep(member: Arc<Member>) {
     loop {
         tokio::select! {
             _ = turn.tick() => {}
-            // One whose raft has ended says nothing new.
             Ok(()) = raft.changed() => {}
         }
         look(&member);
+        let state = raft.borrow().running_state.clone();
+        if let Err(error) = state {
+            tracing::error!(%error, "this sidecar is no member of the mesh any more, until it is started again");
+            return;
+        }
     }
 }
 
@@ -54,7 +59,7 @@ pub fn look(member: &Member) {
         leader: leader.map(|leader| leader.name()),
         members: members.collect(),
     };
-    count(member, &standing, raft.current_term);
+    count(member, &standing, &raft);
     member.standing.send_if_modified(|before| {
         let is_new = **before != standing;
         if before.leader != standing.leader {
@@ -71,8 +76,11 @@ pub fn look(member: &Member) {
     });
 }
 
-fn count(member: &Member, standing: &Standing, term: u64) {
-    let metrics = &member.metrics;
+fn count(member: &Member, standing: &Standing, raft: &RaftMetrics) {
+    let (metrics, term) = (&member.metrics, raft.current_term);
+    let purged = raft.purged.map_or(0, |purged| purged.index);
+    let kept = raft.last_log_index.unwrap_or_default().saturating_sub(purged);
+    metrics.log_entries.set(i64::try_from(kept).unwrap_or(i64::MAX));
     metrics.leader.set(standing.leads.into());
     metrics.term.set(i64::try_from(term).unwrap_or(i64::MAX));
     let applied = member.position.borrow().map_or(0, |last| last.index);

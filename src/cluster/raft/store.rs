@@ -15,6 +15,7 @@ use openraft::{
     storage::{LogFlushed, RaftLogStorage},
 };
 use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use segue_wire::PeerName;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -50,7 +51,7 @@ pub enum StoreError {
     #[error("{0:?}: another process has it, and did not let go of it within {OPEN_TIME_MAX:?}")]
     InUse(PathBuf),
     #[error("{0:?} is the log of node \"{1}\", and this is \"{2}\": give each node a state.dir of its own")]
-    OtherNode(PathBuf, Id, Id),
+    OtherNode(PathBuf, PeerName, PeerName),
     #[error("the mesh's file: {0}")]
     Redb(Box<redb::Error>),
     #[error("the mesh's file holds what can't be read: {0}")]
@@ -325,7 +326,7 @@ fn open(folder: &Path, node: Id) -> Result<Database, StoreError> {
     write.commit()?;
     let known: Option<Id> = kept(&database, NODE)?;
     match known {
-        Some(known) if known != node => Err(StoreError::OtherNode(path, known, node)),
+        Some(known) if known != node => Err(StoreError::OtherNode(path, known.name(), node.name())),
         Some(_) => Ok(database),
         None => {
             let write = database.begin_write()?;

@@ -42,6 +42,7 @@ fn the_example_means_what_it_says() {
         ],
         intercept: None,
         mesh: None,
+        etcd: None,
         tls: None,
         translation: Translation { mode: Mode::Auto, loss: LossPolicy::Refuse },
         upgrade: None,

@@ -81,7 +81,7 @@ fn a_witness_has_neither_store_nor_link() {
     let with = |line: &str| WITNESS.replace("witness = true", &format!("witness = true\n{line}"));
     assert_refused(
         &with("store = \"127.0.0.1:6401\""),
-        &["segue.toml:5: [node] store: unknown key; expected one of witness, id"],
+        &["segue.toml:5: [node] store: unknown key; expected one of id, witness"],
     );
     assert_refused(
         &(WITNESS.to_owned() + "[[link]]\nlisten = \"127.0.0.1:7401\"\nto = \"store\"\n"),

@@ -3,6 +3,7 @@
 use super::*;
 
 mod accepted;
+mod etcd;
 mod intercept;
 mod mesh;
 mod refused;

@@ -25,7 +25,7 @@ fn unknown_keys_and_tables() {
     assert_refused(
         &changed("id = \"n2\"", "id = \"n2\"\nxyz = \"hunter2\""),
         &[
-            "segue.toml:9: [[peer]] xyz: unknown key; expected one of id, store, bus_port, release, username, password_file, tls",
+            "segue.toml:9: [[peer]] xyz: unknown key; expected one of id, witness, mesh, store, bus_port, release, username, password_file, tls",
         ],
     );
     assert_refused(

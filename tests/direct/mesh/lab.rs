@@ -146,6 +146,12 @@ impl Lab {
     }
 }
 
+pub async fn stop(joined: &[Joined]) {
+    for one in joined {
+        one.stop().await;
+    }
+}
+
 /// Which of them leads, once one does.
 pub async fn leader(joined: &[Joined]) -> usize {
     let mut polls = tokio::time::interval(Duration::from_millis(20));
@@ -157,7 +163,7 @@ pub async fn leader(joined: &[Joined]) -> usize {
             }
         }
     };
-    timeout(PATIENCE, found).await.expect("nobody leads")
+    timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("nobody leads"))
 }
 
 /// Until this is so.
@@ -185,5 +191,5 @@ pub async fn note(one: &Joined, text: &str) -> usize {
             }
         }
     };
-    timeout(PATIENCE, proposed).await.expect("not agreed in time")
+    timeout(PATIENCE, proposed).await.unwrap_or_else(|_| panic!("{text} was not agreed on in time"))
 }

@@ -10,7 +10,7 @@ use segue::cluster::{NotAgreed, raft};
 use segue_bench::authority::Authority;
 use tokio::runtime::Handle;
 
-use super::lab::{Lab, Notes, leader, note, notes, stands};
+use super::lab::{Lab, Notes, leader, note, notes, stands, stop};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_certificates_of_the_mesh_that_name_their_node_are_let_in() {
@@ -36,7 +36,9 @@ async fn only_certificates_of_the_mesh_that_name_their_node_are_let_in() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(super::PATIENCE, refused).await.expect(reason);
+        tokio::time::timeout(super::PATIENCE, refused)
+            .await
+            .unwrap_or_else(|_| panic!("not refused: {reason}"));
         stands(&joined[0], "n3 is not there", |standing| !standing.members[2].reachable).await;
         joined[2].stop().await;
     }
@@ -44,9 +46,7 @@ async fn only_certificates_of_the_mesh_that_name_their_node_are_let_in() {
     lab.set_keys(2, &authority.issue("n3").unwrap());
     joined[2] = lab.start(2).await;
     notes(&joined[2], &super::texts(&["a", "b"])).await;
-    for one in &joined {
-        one.stop().await;
-    }
+    stop(&joined).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,9 +75,7 @@ async fn what_is_too_large_or_from_nobody_costs_one_connection() {
     one.say(vec![b'x'; raft::WORD_BYTES_MAX + 1].into());
     assert!(one.words().iter().all(|word| &*word.node != "n1"));
     assert_eq!(note(one, "all is well").await, 0);
-    for one in &joined {
-        one.stop().await;
-    }
+    stop(&joined).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,10 +23,12 @@ pub type Differing = BTreeMap<String, Found>;
 #[derive(Clone, Debug)]
 pub struct Found {
     pub what: String,
-    /// Both keys expire, only not at one time.
+    /// Both keys expire, the replica's later by what may pass until it hears of it.
     pub is_later: bool,
 }
 
+/// How long a write may be on its way to a replica, on a slow machine.
+const ON_ITS_WAY_MS_MAX: i64 = 20_000;
 /// Differences that are no key's.
 const FUNCTIONS: &str = "function_kept";
 
@@ -34,6 +36,8 @@ pub struct Links<'a> {
     pub replicas: &'a [Server],
     master: &'a Server,
     sidecar: Sidecar,
+    /// It follows the master without Segue.
+    direct: Option<&'a Server>,
     /// Full and partial syncs, once all links were up.
     syncs_at_start: (u64, u64),
     /// What each replica's log held before.
@@ -50,26 +54,28 @@ struct Losses {
 }
 
 impl<'a> Links<'a> {
-    /// Links every replica to the empty master.
-    pub fn start(master: &'a Server, replicas: &'a [Server]) -> Result<Self> {
+    /// Links every replica to the empty master, and one more to it alone.
+    pub fn start(master: &'a Server, replicas: &'a [Server], direct: Option<&'a Server>) -> Result<Self> {
         let (sidecar, link_port) = sidecar_of(master, replicas)?;
         let logged_before_bytes = replicas.iter().map(|replica| replica.log_text().len()).collect();
         let mut links = Self {
             replicas,
             master,
             sidecar,
+            direct,
             syncs_at_start: (0, 0),
             logged_before_bytes,
             losses: RefCell::default(),
         };
         replicas.iter().try_for_each(|replica| follow(replica, link_port))?;
+        direct.map(|direct| follow(direct, master.port())).transpose()?;
         links.await_links_up()?;
         links.syncs_at_start = links.syncs()?;
         Ok(links)
     }
 
     fn await_links_up(&self) -> Result<()> {
-        for replica in self.replicas {
+        for replica in self.replicas.iter().chain(self.direct) {
             let up = wait_for(SYNC_TIME_MAX, || {
                 let acknowledged = self.acknowledged()?.contains_key(&replica.port());
                 Ok((acknowledged && link_is_up(replica)?).then_some(()))
@@ -104,7 +110,8 @@ impl<'a> Links<'a> {
         let equal = wait_for(SYNC_TIME_MAX, || {
             let written = self.master.info("replication")?.number("master_repl_offset")?;
             last = self.acknowledged()?;
-            let all = last.len() == self.replicas.len() && last.values().all(|offset| *offset == written);
+            let expected = self.replicas.iter().chain(self.direct).count();
+            let all = last.len() == expected && last.values().all(|offset| *offset == written);
             Ok(all.then_some(()))
         })?;
         equal.with_context(|| format!("the acknowledged offsets do not reach the master's: {last:?}"))
@@ -141,6 +148,11 @@ impl<'a> Links<'a> {
             let joined = threads.into_iter().map(|thread| thread.join());
             joined.map(|joined| joined.map_err(|_| anyhow!("a comparison panicked"))?).collect()
         })
+    }
+
+    /// What differs where no Segue is between; nothing if nobody follows so.
+    pub fn differing_without(&self) -> Result<Differing> {
+        self.direct.map_or_else(|| Ok(Differing::new()), |direct| compare(self.master, direct))
     }
 
     pub fn rejected(&self, at: usize) -> Vec<String> {
@@ -187,7 +199,7 @@ fn compare(master: &Server, replica: &Server) -> Result<Differing> {
     for difference in &comparison.differences {
         let form = Form::of_key(&difference.key).unwrap_or("no form").to_owned();
         let is_later = match &difference.what {
-            What::Expiry { first, second } => first != "never" && second != "never",
+            What::Expiry { later_ms: Some(later_ms), .. } => (1..=ON_ITS_WAY_MS_MAX).contains(later_ms),
             _ => false,
         };
         let found = differing.entry(form).or_insert(Found { what: difference.to_string(), is_later });

@@ -11,33 +11,16 @@ use segue_bench::{
     stores::{self, CATALOGUE, Entry, Family, Store, StoreName, Version},
 };
 use segue_redis::releases::{recognize, verdict};
-use segue_wire::Verdict;
+use segue_wire::{Release, Verdict};
 
 use board::{Board, Cell};
-use links::Links;
+use links::{Differing, Links};
 
-/// A form that a master's own release replicates otherwise than it did it itself: no rule can help, and
-/// the same happens without Segue.
-struct Upstream {
-    form: &'static str,
-    masters: &'static [&'static str],
-    replicas: &'static [&'static str],
-}
-
-/// What the replica of the master's own release shows as well needs no entry.
-const UPSTREAM: &[Upstream] = &[
-    // 6.2 claims entries that are deleted; a replica from 7.0 on removes them from the pending list.
-    Upstream {
-        form: "xautoclaim_deleted",
-        masters: &["redis-6.2"],
-        replicas: &["redis-7", "redis-8", "redict", "valkey"],
-    },
-    Upstream {
-        form: "xclaim_deleted",
-        masters: &["redis-5", "redis-6"],
-        replicas: &["redis-7", "redis-8", "redict", "valkey"],
-    },
-];
+/// A form that a master before 7.0 replicates otherwise than it did it itself: no rule can help, and the same
+/// happens without Segue. A replica of this release shows it beside the others, with no Segue between; so does
+/// the replica of the master's own release. (6.2 and before claim entries that are deleted, which a replica from 7.0
+/// on removes from the pending list.)
+const WITNESS: &str = "redis-7.0";
 
 /// Masters before 7.0 send most expiries as time left, which begins to run when a replica gets it.
 fn sends_time_left(master: &Server) -> bool {
@@ -45,15 +28,11 @@ fn sends_time_left(master: &Server) -> bool {
     store.family == Family::Redis && store.version < Version::new(7, 0, 0)
 }
 
-impl Upstream {
-    fn explains(form: &str, master: &Server, replica: &Server) -> bool {
-        let is = |server: &Server, names: &[&str]| {
-            names.iter().any(|name| server.store().name().starts_with(name))
-        };
-        UPSTREAM.iter().any(|upstream| {
-            upstream.form == form && is(master, upstream.masters) && is(replica, upstream.replicas)
-        })
-    }
+/// Whether the witness stands for this replica: it is of 7.0 or later, and hears what the master sends.
+fn is_like_witness(master: &Server, replica: &Server) -> bool {
+    let (Some(from), Some(to)) = (release(master.store()), release(replica.store())) else { return false };
+    let is_old = replica.store().family == Family::Redis && replica.store().version < Version::new(7, 0, 0);
+    !is_old && verdict(&from, &to) == Verdict::Same
 }
 
 /// Run with `--nocapture` for the table; `SEGUE_FORMS_MASTERS=redis-8.10,valkey` takes fewer masters.
@@ -64,6 +43,7 @@ fn every_form_reaches_every_replica() -> Result<()> {
     let stores = stores::fetch(&names, &progress);
     progress.finish();
     let stores = stores?;
+    let witness = Store::want(WITNESS)?;
     let start = |store| Server::start(store, Options::new());
     let replicas: Vec<Server> = stores.iter().map(start).collect::<Result<_>>()?;
     let only = std::env::var("SEGUE_FORMS_MASTERS").unwrap_or_default();
@@ -73,7 +53,8 @@ fn every_form_reaches_every_replica() -> Result<()> {
     let mut board = Board::new(&replicas);
     for store in stores.iter().filter(|store| wanted(&store.name()) && is_linked_to_all(store, &stores)) {
         let master = start(store)?;
-        let links = Links::start(&master, &replicas)?;
+        let witness = sends_time_left(&master).then(|| start(&witness)).transpose()?;
+        let links = Links::start(&master, &replicas, witness.as_ref())?;
         let taken = run(&forms, &master, &links, &mut board)?;
         board.add(&store.name(), taken.len(), judge(&taken, &master, &links)?);
     }
@@ -83,11 +64,14 @@ fn every_form_reaches_every_replica() -> Result<()> {
 
 /// Whether no pair with this master is refused: such a master is left out.
 fn is_linked_to_all(master: &Store, replicas: &[Store]) -> bool {
-    let release = |store: &Store| recognize(store.family.label(), &store.version.to_string());
     replicas.iter().all(|replica| match (release(master), release(replica)) {
         (Some(from), Some(to)) => !matches!(verdict(&from, &to), Verdict::Refuse(_)),
         _ => false,
     })
+}
+
+fn release(store: &Store) -> Option<Release> {
+    recognize(store.family.label(), &store.version.to_string())
 }
 
 /// The forms that the master has.
@@ -114,15 +98,18 @@ fn judge(taken: &[&Form], master: &Server, links: &Links<'_>) -> Result<Vec<Cell
     let differing = links.differing_forms()?;
     let own = links.replicas.iter().position(|replica| replica.store().name() == master.store().name());
     let upstream = own.and_then(|own| differing.get(own)).cloned().unwrap_or_default();
+    let witnessed = links.differing_without()?;
+    // A time that is a little later there explains no other time here.
+    let shows = |by: &Differing, form: &str| by.get(form).is_some_and(|found| !found.is_later);
     let mut cells = Vec::new();
     for (at, (replica, differing)) in links.replicas.iter().zip(&differing).enumerate() {
         let mut cell = Cell { rejected: links.rejected(at), ..Cell::default() };
         for (form, found) in differing {
             if links.is_declared(at, form) {
                 cell.declared.insert(form.clone());
-            } else if upstream.contains_key(form)
+            } else if shows(&upstream, form)
                 || (found.is_later && sends_time_left(master))
-                || Upstream::explains(form, master, replica)
+                || (shows(&witnessed, form) && is_like_witness(master, replica))
             {
                 cell.upstream.insert(form.clone());
             } else {

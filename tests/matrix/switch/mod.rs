@@ -1,5 +1,6 @@
 //! A master gives its role to a secondary and gets it back, by the driver, while clients write.
 
+mod commands;
 mod crashes;
 mod proxy;
 pub mod writers;
@@ -153,7 +154,12 @@ listen = "127.0.0.1:{metrics}"
 
 /// Of each store its own.
 fn drivers(seen_at: [u16; 2]) -> Result<[RedisDriver; 2]> {
-    let driver = |own: usize| -> Result<RedisDriver> {
+    Ok(peers(seen_at)?.map(|peers| RedisDriver::new(Arc::new(peers))))
+}
+
+/// As the sidecar of each store knows them.
+fn peers(seen_at: [u16; 2]) -> Result<[Peers; 2]> {
+    let peers = |own: usize| -> Result<Peers> {
         let text = format!(
             "[node]\nid = \"own\"\nprotocol = \"redis\"\nstore = \"127.0.0.1:{}\"\n\
              [[peer]]\nid = \"other\"\nstore = \"127.0.0.1:{}\"\n\
@@ -162,13 +168,12 @@ fn drivers(seen_at: [u16; 2]) -> Result<[RedisDriver; 2]> {
             seen_at[1 - own]
         );
         let redis: &dyn Protocol = &Redis;
-        let config = Config::parse(Path::new("segue.toml"), &text, &[redis.into()]);
-        let config = config.map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
+        let config = Config::parse(Path::new("segue.toml"), &text, &[redis.into()])?;
         let renewals = prometheus::IntCounterVec::new(prometheus::Opts::new("renewals", "x"), &["outcome"])?;
         let keys = Arc::new(tls::Current::new(None, renewals));
-        Ok(RedisDriver::new(Arc::new(Peers::new(&config, Arc::new(Redis), keys))))
+        Ok(Peers::new(&config, Arc::new(Redis), keys))
     };
-    Ok([driver(0)?, driver(1)?])
+    Ok([peers(0)?, peers(1)?])
 }
 
 /// There and back, twice, under load.
@@ -184,26 +189,29 @@ fn switches(stores: [&str; 2], announced: bool) -> Result<Site> {
         println!("{} -> {}: a client was held for {longest:?}", stores[from], stores[to]);
         site.await_follows(from)?;
     }
-    assert_samples_are_equal(&site)?;
+    // Under load: what changes meanwhile is no difference.
+    let differ = compare(&site)?;
+    ensure!(differ.is_empty(), "{differ:?}");
     let written = writers.assert_nothing_lost(site.stores[0].port())?;
     println!("{written} writes were acknowledged, and all are there");
+    assert_a_difference_is_found(&site)?;
     Ok(site)
 }
 
-/// Under load: what changes meanwhile is no difference; what is not replicated is one.
-fn assert_samples_are_equal(site: &Site) -> Result<()> {
-    let master = site.to(0).to;
-    let compared = || site.runtime.block_on(site.drivers[1].compare(&master, KEYS_COMPARED));
-    let differ = compared()?;
-    ensure!(differ.is_empty(), "{differ:?}");
-    command!("CONFIG", "SET", "slave-read-only", "no").exec(&mut site.stores[1].client()?)?;
+/// Of a replica that has a key of its own.
+fn assert_a_difference_is_found(site: &Site) -> Result<()> {
     let mut replica = site.stores[1].client()?;
+    command!("CONFIG", "SET", "slave-read-only", "no").exec(&mut replica)?;
     command!("SELECT", 15).exec(&mut replica)?;
     command!("FLUSHDB").exec(&mut replica)?;
     command!("SET", "only here", 1).exec(&mut replica)?;
-    let differ = compared()?;
+    let differ = compare(site)?;
     ensure!(differ.iter().any(|key| key == "only here (database 15)"), "{differ:?}");
     Ok(())
+}
+
+fn compare(site: &Site) -> Result<Vec<String>> {
+    Ok(site.runtime.block_on(site.drivers[1].compare(&site.to(0).to, KEYS_COMPARED))?)
 }
 
 fn await_written(writers: &Writers, store: usize) -> Result<()> {
@@ -228,6 +236,31 @@ fn redis_7_0_and_valkey_8_1_take_turns() -> Result<()> {
 #[test]
 fn redis_8_0_and_valkey_9_1_take_turns() -> Result<()> {
     switches(["redis-8.0.6", "valkey-9.1.2"], false).map(drop)
+}
+
+/// Only its master knows how far it is.
+#[test]
+fn redis_8_0_gives_its_role_to_a_6_0_with_offsets_of_its_own() -> Result<()> {
+    let site = Site::start(["redis-8.0.6", "redis-6.0.16"], false)?;
+    let mut writers = Writers::start(site.ports());
+    let mut client = site.stores[0].client()?;
+    let history = |store: usize| -> Result<String> {
+        Ok(site.stores[store].info("replication")?.get("master_replid").context("no id")?.to_owned())
+    };
+    wait_for(SYNC_TIME_MAX, || {
+        // Said to 6.0 by a script.
+        command!("SET", "source", "s").exec(&mut client)?;
+        command!("COPY", "source", "copied", "REPLACE").exec(&mut client)?;
+        Ok((history(0)? != history(1)?).then_some(()))
+    })?
+    .context("it has the history of its master")?;
+    site.await_follows(1)?;
+    await_written(&writers, 0)?;
+    site.switch_to(1)?;
+    await_written(&writers, 1)?;
+    println!("a client was held for {:?}", writers.assert_never_two_masters(0, 1)?);
+    site.await_follows(0)?;
+    writers.assert_nothing_lost(site.stores[1].port()).map(drop)
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! What stands between a driver and the stores, and can cut the driver off at any of its requests.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
 };
-use std::time::Duration;
 
 use anyhow::Result;
 use tokio::{
@@ -32,14 +34,14 @@ pub enum Fate {
 pub struct Gate {
     seen: AtomicUsize,
     cut_at: AtomicUsize,
-    fate: std::sync::Mutex<Option<Fate>>,
+    fate: Mutex<Option<Fate>>,
     pub cut: Notify,
 }
 
 impl Gate {
     /// The request of this number from now on is the last; 0: none is.
     pub fn set(&self, cut_at: usize, fate: Fate) {
-        *self.fate.lock().unwrap() = Some(fate);
+        *self.fate.lock().unwrap_or_else(PoisonError::into_inner) = Some(fate);
         self.seen.store(0, SeqCst);
         self.cut_at.store(cut_at, SeqCst);
     }
@@ -51,7 +53,7 @@ impl Gate {
             return None;
         }
         // Those behind it are lost with the driver.
-        if seen == at { *self.fate.lock().unwrap() } else { Some(Fate::Lost) }
+        if seen == at { *self.fate.lock().unwrap_or_else(PoisonError::into_inner) } else { Some(Fate::Lost) }
     }
 }
 

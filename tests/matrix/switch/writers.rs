@@ -15,6 +15,8 @@ use segue_bench::{client, command};
 
 /// These go where they are let.
 const ROAMING: usize = 6;
+/// Between two writes of a client.
+const BETWEEN: Duration = Duration::from_millis(1);
 /// Of a store that lets nobody write.
 const REFUSED_PAUSE: Duration = Duration::from_millis(1);
 const KEYS_PER_LOOK: usize = 500;
@@ -37,14 +39,14 @@ pub struct Writers {
 }
 
 impl Writers {
-    /// On all of these ports, some of them bound to one, and clients that wait for what never comes.
-    pub fn start<const N: usize>(ports: [u16; N]) -> Self {
+    /// On both ports, some of them bound to one, and clients that wait for what never comes.
+    pub fn start(ports: [u16; 2]) -> Self {
         let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::default()));
         let mut threads = Vec::new();
-        for writer in 0..ROAMING + N {
+        for writer in 0..ROAMING + 2 {
             let bound = writer.checked_sub(ROAMING);
             let (stop, written) = (stop.clone(), written.clone());
-            threads.push(thread::spawn(move || write(writer, &ports, bound, &stop, &written)));
+            threads.push(thread::spawn(move || write(writer, ports, bound, &stop, &written)));
         }
         for port in ports {
             let stop = stop.clone();
@@ -113,12 +115,12 @@ impl Writers {
 
 fn write(
     writer: usize,
-    ports: &[u16],
+    ports: [u16; 2],
     bound: Option<usize>,
     stop: &AtomicBool,
     written: &Mutex<Vec<Written>>,
 ) {
-    let mut at = bound.unwrap_or(writer % ports.len());
+    let mut at = bound.unwrap_or(writer % 2);
     let mut connection = None;
     let mut number = 0_u64;
     while !stop.load(Relaxed) {
@@ -136,9 +138,10 @@ fn write(
                 let write = Written { key, writer, store: at, sent, acknowledged: Instant::now() };
                 written.lock().unwrap_or_else(PoisonError::into_inner).push(write);
                 connection = Some(open);
+                thread::sleep(BETWEEN);
             }
             Err(_) => {
-                at = bound.unwrap_or((at + 1) % ports.len());
+                at = bound.unwrap_or(1 - at);
                 thread::sleep(REFUSED_PAUSE);
             }
         }

@@ -102,7 +102,8 @@ fn answer(question: &Question) -> Answer {
         name: name.into(),
         release: Some(Release::new("redis", major, minor, None)),
     };
-    let state = || -> Bytes { saved::branch("b", "a", &mut OffsetMap::new(10, 10, LIMITS.offset_marks_max)) };
+    let state =
+        || -> Bytes { saved::branch("b", "a", false, &mut OffsetMap::new(10, 10, LIMITS.offset_marks_max)) };
     match question {
         Question::Ends { .. } => {
             Answer::Ends { dialer: end("a", 5, 0), listener: end("b", 8, 0), refuse_early: None }
@@ -115,6 +116,7 @@ fn answer(question: &Question) -> Answer {
         Question::Client => {
             Answer::Stores { dialer: end("a", 8, 0).release, listener: end("b", 5, 0).release, hidden: None }
         }
+        Question::OwnOffsets => Answer::OwnOffsets(true),
         Question::Stream(_) => Answer::Stream { dialer: Some(state()), listener: None },
     }
 }

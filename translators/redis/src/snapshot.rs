@@ -3,7 +3,7 @@
 //! known only at its end.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use segue_wire::{Effects, FaultKind, Limits, LossPolicy, Note, Side};
+use segue_wire::{Effects, FaultKind, Grade, Limits, LossPolicy, Note, Side};
 
 use crate::{
     rdb::{Progress, Rewriter},
@@ -20,6 +20,7 @@ pub struct Snapshot {
     end: End,
     mark: Bytes,
     rewritten: bool,
+    left_out: bool,
 }
 
 /// How the master marks the snapshot's end.
@@ -58,11 +59,22 @@ impl Snapshot {
         buffer.put_slice(b"$EOF:");
         buffer.put_slice(&mark);
         buffer.put_slice(b"\r\n");
-        Ok(Self { rewriter: Rewriter::new(pair.rdb.clone(), policy, limits), end, mark, rewritten: false })
+        Ok(Self {
+            rewriter: Rewriter::new(pair.rdb.clone(), policy, limits),
+            end,
+            mark,
+            rewritten: false,
+            left_out: false,
+        })
     }
 
     pub fn held_bytes(&self) -> usize {
         self.rewriter.held_bytes()
+    }
+
+    /// Whether the replica won't have all.
+    pub const fn left_out(&self) -> bool {
+        self.left_out
     }
 
     /// True once the replica has been sent all but its end.
@@ -71,6 +83,7 @@ impl Snapshot {
             let mut losses = Vec::new();
             let progress = self.rewriter.feed(input, out.buffer(REPLICA), &mut losses);
             for loss in losses {
+                self.left_out |= loss.grade == Grade::Data;
                 out.note(Note::Lost(loss));
             }
             match progress? {

@@ -30,6 +30,8 @@ pub struct Stream {
     db: Option<u64>,
     /// The counts would part here, and the replica still follows by the master's id.
     parting: bool,
+    /// The first loss is not saved yet.
+    losing: bool,
     /// Bytes appended since the map was saved whole.
     journal_bytes: usize,
     /// What one feed gives, until what it relies on is saved.
@@ -50,6 +52,8 @@ pub struct Course {
     pub branch: Option<String>,
     /// The branch that it followed before, until it has acknowledged something of this one.
     pub earlier: Option<StreamKey>,
+    /// The replica does not have all: what the policy allowed was left out.
+    pub incomplete: bool,
 }
 
 impl Course {
@@ -110,12 +114,15 @@ impl Stream {
             in_transaction: false,
             db: None,
             parting: false,
+            losing: false,
             journal_bytes: 0,
             given: Effects::new(),
         };
         if stream.course.branch.is_some() {
             out.note(Note::OwnOffsets);
-            out.push(Effect::Save(stream.course.trunk_key(), saved::branched_off()));
+            out.push(Effect::Save(stream.course.trunk_key(), saved::branched_off(stream.course.incomplete)));
+        } else if stream.course.incomplete {
+            out.push(Effect::Save(stream.course.trunk_key(), saved::incomplete()));
         }
         stream.save_whole(out);
         out.note(Note::Shift(stream.map.shift()));
@@ -144,7 +151,7 @@ impl Stream {
         if !self.parting {
             return Ok(Fed::GoesOn);
         }
-        out.push(Effect::Save(self.course.trunk_key(), saved::branched_off()));
+        out.push(Effect::Save(self.course.trunk_key(), saved::branched_off(self.course.incomplete)));
         Ok(Fed::Parts)
     }
 
@@ -244,6 +251,7 @@ impl Stream {
             return Ok(());
         }
         for loss in losses {
+            self.losing |= loss.grade == Grade::Data && !self.course.incomplete;
             out.note(Note::Lost(loss));
         }
         for rule in rules {
@@ -302,8 +310,18 @@ impl Stream {
 
     /// Saves what was done since the last time, before it is sent.
     fn journal(&mut self, out: &mut Effects) {
-        let Some(branch) = &self.course.branch else { return };
-        if self.journal_bytes > JOURNAL_BYTES_MAX {
+        let loses = std::mem::take(&mut self.losing);
+        self.course.incomplete |= loses;
+        let Some(branch) = &self.course.branch else {
+            if loses {
+                out.push(Effect::Save(self.course.trunk_key(), saved::incomplete()));
+            }
+            return;
+        };
+        if loses {
+            out.push(Effect::Save(self.course.trunk_key(), saved::branched_off(true)));
+        }
+        if loses || self.journal_bytes > JOURNAL_BYTES_MAX {
             self.save_whole(out);
         } else if let Some(steps) = self.map.take_steps() {
             self.journal_bytes += steps.len();
@@ -313,9 +331,9 @@ impl Stream {
 
     /// Nothing need be known of a replica that counts as its master does.
     fn save_whole(&mut self, out: &mut Effects) {
-        let Course { trunk, follower, branch: Some(branch), .. } = &self.course else { return };
+        let Course { trunk, follower, branch: Some(branch), incomplete, .. } = &self.course else { return };
         self.journal_bytes = 0;
-        let state = saved::branch(trunk, follower, &mut self.map);
+        let state = saved::branch(trunk, follower, *incomplete, &mut self.map);
         out.push(Effect::Save(Course::branch_key(branch.clone()), state));
     }
 

@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use segue_redis::Redis;
 use segue_wire::{
-    Answer, Effect, Effects, Fault, Flow, Hints, Limits, LossPolicy, Mode, Note, Protocol, Question, Release,
-    Session, Side,
+    Answer, Effect, Effects, Fault, Flow, Hints, Limits, LossPolicy, Mode, Note, Protocol, Question, Refusal,
+    Release, Session, Side,
 };
 
 const HEADER_BYTES: usize = 2256;
@@ -16,6 +16,7 @@ struct Bus {
     session: Box<dyn Session>,
     releases: [Option<Release>; 2],
     hidden: Option<String>,
+    own_offsets: bool,
     input: [BytesMut; 2],
     sent: [Vec<u8>; 2],
     asked: Vec<Question>,
@@ -32,6 +33,7 @@ impl Bus {
             session: Redis.open_bus(hints, limits).unwrap(),
             releases: [dialer, listener].map(|name| name.parse().ok()),
             hidden: None,
+            own_offsets: false,
             input: Default::default(),
             sent: Default::default(),
             asked: Vec::new(),
@@ -61,9 +63,12 @@ impl Bus {
                         Effect::Send(to, bytes) => self.sent[index(to)].extend_from_slice(&bytes),
                         Effect::Splice => self.spliced = true,
                         Effect::Ask(question) => {
-                            self.asked.push(question);
                             let [dialer, listener] = self.releases.clone();
-                            let answer = Answer::Stores { dialer, listener, hidden: self.hidden.clone() };
+                            let answer = match question {
+                                Question::OwnOffsets => Answer::OwnOffsets(self.own_offsets),
+                                _ => Answer::Stores { dialer, listener, hidden: self.hidden.clone() },
+                            };
+                            self.asked.push(question);
                             self.session.answer(answer, &mut Effects::new()).unwrap();
                         }
                         other => panic!("{other:?}"),
@@ -163,12 +168,36 @@ fn between_families_their_own_extensions_are_left_out() {
 fn within_a_family_and_when_off_the_bus_passes() {
     let auto = |dialer, listener| Bus::open(dialer, listener, Mode::Auto);
     for mut bus in [
-        auto("redis-6.0", "redis-8.0.6"),
-        auto("valkey-8.0", "valkey-9.1"),
+        auto("redis-8.0.6", "redis-6.0"),
+        auto("valkey-9.1", "valkey-8.0"),
         Bus::open("redis-8.0.6", "valkey-9.1", Mode::Off),
     ] {
         bus.feed(Side::Dialer, &talk()[0].1);
         assert!(bus.spliced && bus.fault.is_none() && bus.sent[1].is_empty());
+    }
+}
+
+#[test]
+fn a_replica_with_offsets_of_its_own_is_not_handed_its_masters_slots() {
+    let handover = message(8, 0, &[], b"");
+    for own_offsets in [false, true] {
+        let mut bus = Bus::open("redis-6.0", "redis-8.0.6", Mode::Auto);
+        bus.own_offsets = own_offsets;
+        let ping = message(0, 1, &[(4, SECRET)], b"");
+        bus.feed(Side::Dialer, &ping);
+        // The listener is asked nothing, and its own handovers are another link's.
+        bus.feed(Side::Listener, &handover);
+        bus.feed(Side::Dialer, &handover[..100]);
+        bus.feed(Side::Dialer, &[&handover[100..], &ping].concat());
+        assert!(!bus.spliced && bus.fault.is_none() && bus.sent[0] == handover);
+        let passes: &[u8] = if own_offsets { &[] } else { &handover };
+        assert!(bus.sent[1] == [&ping[..], passes, &ping].concat());
+        assert_eq!(bus.asked[1..], [Question::OwnOffsets]);
+        assert_eq!(bus.notes.contains(&Note::Refused(Refusal::ShiftedOffsets)), own_offsets);
+        // It is asked each time: the answer may be another one by then.
+        bus.own_offsets = false;
+        bus.feed(Side::Dialer, &handover);
+        assert!(bus.sent[1].ends_with(&handover));
     }
 }
 
@@ -187,9 +216,11 @@ fn a_hidden_dialer_is_given_its_address() {
 #[test]
 fn what_is_no_bus_passes_only_where_nothing_is_to_be_done() {
     let hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03 and so on";
-    let mut bus = Bus::open("redis-8.0.6", "redis-8.0.6", Mode::Auto);
-    bus.feed(Side::Dialer, hello);
-    assert!(bus.spliced);
+    for dialer in ["redis-8.0.6", "redis-6.0"] {
+        let mut bus = Bus::open(dialer, "redis-8.0.6", Mode::Auto);
+        bus.feed(Side::Dialer, hello);
+        assert!(bus.spliced);
+    }
     let mut bus = Bus::open("redis-8.0.6", "valkey-9.1", Mode::Auto);
     bus.feed(Side::Dialer, hello);
     assert!(bus.fault.unwrap().to_string().contains("tls-cluster"));

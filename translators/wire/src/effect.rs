@@ -41,6 +41,8 @@ pub enum Note {
     Shift(i64),
     /// It follows by an id of its own, because its position may differ.
     OwnOffsets,
+    /// Something that was said is kept from the other side; the link goes on.
+    Refused(Refusal),
 }
 
 /// What a session cannot know by itself.
@@ -54,6 +56,8 @@ pub enum Question {
     Client,
     /// What was saved about this stream, for the store at each end?
     Stream(String),
+    /// Does the dialer's store follow the listener's, on another link, by an id of its own?
+    OwnOffsets,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +82,7 @@ pub enum Answer {
         dialer: Option<Bytes>,
         listener: Option<Bytes>,
     },
+    OwnOffsets(bool),
 }
 
 /// The store at one end of a link.

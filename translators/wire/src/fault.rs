@@ -63,6 +63,10 @@ pub enum Refusal {
         "the stores' stream offsets are not the same count (a translation shifted them): this needs a full sync, not a hand-over"
     )]
     ShiftedOffsets,
+    #[error(
+        "slots can't move as a whole from {from} to {to}, which does not understand all that it sends: move their keys with MIGRATE"
+    )]
+    SlotMigration { from: Release, to: Release },
 }
 
 impl Refusal {
@@ -75,6 +79,7 @@ impl Refusal {
             Self::Loss { .. } => "loss",
             Self::MissingCapability { .. } => "missing-capability",
             Self::ShiftedOffsets => "shifted-offsets",
+            Self::SlotMigration { .. } => "slot-migration",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What an earlier call may still have under way must not be carried out behind a later one.
 //!
-//! A store executes what it has received though nobody waits for the answer. So the connections over which
-//! roles are changed have a name, and before a half-done switch is taken up the others of that name are killed.
+//! A store executes what it receives though nobody waits for the answer any more. So the connections over which
+//! roles are changed have a name, and a new one kills all others of that name before it is used.
 
 use super::super::{
     connection::{Connection, Failed, Way},
@@ -16,10 +16,11 @@ pub async fn connect(way: &Way) -> Result<Connection, DriverError> {
     let mut connection = way.connect().await.map_err(not_yet(way))?;
     let name = redis::cmd("CLIENT").arg("SETNAME").arg(NAME).take();
     connection.ask::<()>(&name).await.map_err(not_yet(way))?;
+    kill_others(&mut connection).await.map_err(not_yet(way))?;
     Ok(connection)
 }
 
-pub async fn kill_others(connection: &mut Connection) -> Result<(), Failed> {
+async fn kill_others(connection: &mut Connection) -> Result<(), Failed> {
     let own: u64 = connection.ask(redis::cmd("CLIENT").arg("ID")).await?;
     let clients: String = connection.ask(redis::cmd("CLIENT").arg("LIST")).await?;
     for id in named(&clients).filter(|id| *id != own) {

@@ -143,7 +143,6 @@ impl Both<'_> {
     /// Both follow: the secondary had everything when the old master was told to follow it.
     async fn go_on(&mut self, switch: &Switch, wanted: &(dyn StillWanted + '_)) -> Result<(), DriverError> {
         ask(wanted, self.own_way).await?;
-        fence::kill_others(&mut self.own).await.map_err(not_yet(self.own_way))?;
         let announced = Announced::of(&mut self.to, &switch.to, &switch.dial).await;
         let (own, to) = self.look().await?;
         if to.seen().is_some_and(|to| to.linked) && !announced.acknowledged(&own.replicas(), 0) {
@@ -213,9 +212,7 @@ impl Both<'_> {
     }
 
     async fn try_undo(&mut self) -> Result<(), DriverError> {
-        // The connection may be what is broken.
         self.to = fence::connect(self.to_way).await?;
-        fence::kill_others(&mut self.to).await.map_err(not_yet(self.to_way))?;
         let to = self.to.info().await.map_err(not_yet(self.to_way))?;
         if to.is_master() {
             return Err(DriverError::Failed(format!("{} is master", self.to_way.address)));
@@ -245,7 +242,6 @@ async fn undo_from_nowhere(own: &Way, why: &str) -> DriverError {
 
 async fn be_master_again(way: &Way) -> Result<(), DriverError> {
     let mut own = fence::connect(way).await?;
-    fence::kill_others(&mut own).await.map_err(not_yet(way))?;
     let info = own.info().await.map_err(not_yet(way))?;
     if info.is_set("loading") || info.is_set("master_sync_in_progress") {
         return Err(DriverError::Failed(format!("{} is loading", way.address)));

@@ -6,7 +6,7 @@
 //!    4  u32  length of the whole message
 //!    8  u16  version, 1
 //!   10  u16  the sender's port
-//!   12  u16  type: 0 PING, 1 PONG, 2 MEET, …; bit 15: a short header of 16 bytes (Valkey to Valkey)
+//!   12  u16  type: 0 PING, 1 PONG, 2 MEET, 8 MFSTART, …; bit 15: a short header of 16 bytes (Valkey to Valkey)
 //!   14  u16  count of gossip entries
 //!   16       epochs, offset, the sender's name and slots, its master's name
 //! 2168  [46] the sender's address, if it announces one; else zero
@@ -37,6 +37,8 @@ const GOSSIP_BYTES: usize = 104;
 const EXTENSION_HEAD_BYTES: usize = 8;
 const VERSION: u16 = 1;
 const MEET: u16 = 2;
+/// A replica asks its master to be handed its slots.
+const HANDOVER: u16 = 8;
 /// Redis and Valkey mean the same by the extensions before this one: host name, human name, forgotten node,
 /// shard. From here on each counts for itself: 4 is an internal secret to Redis 8, and an address for clients
 /// to Valkey.
@@ -48,6 +50,7 @@ pub struct Head {
     pub length: usize,
     /// PING, PONG or MEET: the messages that carry gossip and extensions.
     pub is_ping: bool,
+    pub is_handover: bool,
 }
 
 impl Head {
@@ -61,11 +64,12 @@ impl Head {
             return Err(malformed(format!("of version {version}")));
         }
         let length = length_at(input, LENGTH_AT);
-        let is_ping = u16_at(input, TYPE_AT) <= MEET;
+        let kind = u16_at(input, TYPE_AT);
+        let is_ping = kind <= MEET;
         if length < if is_ping { HEADER_BYTES } else { HEAD_BYTES } {
             return Err(malformed(format!("of {length} bytes, fewer than its header has")));
         }
-        Ok(Some(Self { length, is_ping }))
+        Ok(Some(Self { length, is_ping, is_handover: kind == HANDOVER }))
     }
 }
 
@@ -215,13 +219,16 @@ mod tests {
         assert_eq!(Head::read(&ping(0, &[])[..15]).unwrap(), None);
         assert_eq!(
             Head::read(&ping(1, &[])).unwrap(),
-            Some(Head { length: HEADER_BYTES + GOSSIP_BYTES, is_ping: true })
+            Some(Head { length: HEADER_BYTES + GOSSIP_BYTES, is_ping: true, is_handover: false })
         );
         let mut publish = ping(0, &[]);
         publish[TYPE_AT] = 0x80;
         publish[TYPE_AT + 1] = 4;
         publish[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&20_u32.to_be_bytes());
-        assert_eq!(Head::read(&publish).unwrap(), Some(Head { length: 20, is_ping: false }));
+        assert_eq!(
+            Head::read(&publish).unwrap(),
+            Some(Head { length: 20, is_ping: false, is_handover: false })
+        );
     }
 
     #[test]

@@ -4,22 +4,29 @@
 //! Where the listener can't see the dialer's address, because the sidecar dials in its place, pings are given
 //! it: a node takes a peer's address from where it comes, unless the ping says it.
 //!
+//! A replica that asks to be handed its master's slots waits until its count is its master's. Where it has an
+//! id of its own, equal counts mean nothing: its master does not hear of it, and it gives up by itself.
+//!
 //! A link of the bus is never refused for want of a release: without these extensions every release does.
 
 mod message;
 
 use bytes::BytesMut;
 use segue_wire::{
-    Answer, Effect, Effects, Fault, FaultKind, Flow, Hints, Limits, Mode, Note, Question, Release, Session,
-    Side, Verdict,
+    Answer, Effect, Effects, Fault, FaultKind, Flow, Hints, Limits, Mode, Note, Question, Refusal, Release,
+    Session, Side, Verdict,
 };
 
+use crate::releases;
 use message::{Head, Sender};
 
 pub struct BusSession {
     hints: Hints,
     limits: Limits,
     phase: Phase,
+    /// The dialer asked for a handover: does it follow by an id of its own? None until that is known.
+    own_offsets: Option<bool>,
+    waiting: bool,
     /// Bytes of a message under way that pass unseen, of each side.
     passing: [usize; 2],
     /// Bytes taken from the dialer and from the listener.
@@ -44,14 +51,27 @@ enum Phase {
 
 impl BusSession {
     pub const fn new(hints: Hints, limits: Limits) -> Self {
-        Self { hints, limits, phase: Phase::Begin, passing: [0; 2], taken: [0; 2] }
+        Self {
+            hints,
+            limits,
+            phase: Phase::Begin,
+            own_offsets: None,
+            waiting: false,
+            passing: [0; 2],
+            taken: [0; 2],
+        }
     }
 
     fn take(&mut self, from: Side, input: &mut BytesMut, out: &mut Effects) -> Result<Flow, FaultKind> {
+        if self.waiting {
+            return Ok(Flow::Hold);
+        }
         match self.phase {
             Phase::Begin => return self.begin(from, input, out),
             Phase::Asked => return Ok(Flow::Hold),
-            Phase::Answered { .. } => self.decide(out),
+            // The dialer's first message waits.
+            Phase::Answered { .. } if from == Side::Listener => return Ok(Flow::Hold),
+            Phase::Answered { .. } => self.decide(is_foreign(input), out),
             Phase::Rewriting { .. } | Phase::Over => {}
         }
         while self.message(from, input, out)? {}
@@ -82,19 +102,27 @@ impl BusSession {
         Ok(Flow::Hold)
     }
 
-    fn decide(&mut self, out: &mut Effects) {
+    fn decide(&mut self, foreign: bool, out: &mut Effects) {
         let Phase::Answered { dialer, listener, hidden } = std::mem::replace(&mut self.phase, Phase::Over)
         else {
             return;
         };
         let verdict = verdict(dialer.as_ref(), listener.as_ref());
         let drop_extensions = verdict == Verdict::Rewrite;
+        let watched = !foreign && self.may_shift(dialer.as_ref(), listener.as_ref());
         out.note(Note::Decided { verdict, target: listener });
-        if drop_extensions || hidden.is_some() {
+        if drop_extensions || hidden.is_some() || watched {
             self.phase = Phase::Rewriting { drop_extensions, hidden };
         } else {
             self.pass_on(out);
         }
+    }
+
+    /// Whether a link from the listener to the dialer would be rewritten.
+    fn may_shift(&self, dialer: Option<&Release>, listener: Option<&Release>) -> bool {
+        let rewritten = |(to, from)| releases::verdict(from, to) != Verdict::Same;
+        matches!(self.hints.mode, Mode::Pin(_) | Mode::Upgrade(_))
+            || dialer.zip(listener).is_none_or(rewritten)
     }
 
     /// The message at the front, or as much of it as may pass. False if there is nothing to do.
@@ -113,7 +141,8 @@ impl BusSession {
             ));
         }
         let Some(head) = Head::read(input)? else { return Ok(false) };
-        if !head.is_ping {
+        let is_handover = head.is_handover && from == Side::Dialer;
+        if !head.is_ping && !is_handover {
             *passing = head.length;
             return Ok(true);
         }
@@ -123,6 +152,9 @@ impl BusSession {
         }
         if input.len() < head.length {
             return Ok(false);
+        }
+        if is_handover {
+            return Ok(self.handover(head.length, input, out));
         }
         let whole = input.split_to(head.length).freeze();
         let address = hidden.as_deref().filter(|_| from == Side::Dialer);
@@ -135,6 +167,22 @@ impl BusSession {
         }
         out.send(from.other(), edited.message.unwrap_or(whole));
         Ok(true)
+    }
+
+    /// It passes to a master that counts as its replica does. False where that is not known yet.
+    fn handover(&mut self, length: usize, input: &mut BytesMut, out: &mut Effects) -> bool {
+        let Some(own_offsets) = self.own_offsets.take() else {
+            out.push(Effect::Ask(Question::OwnOffsets));
+            self.waiting = true;
+            return false;
+        };
+        let whole = input.split_to(length).freeze();
+        if own_offsets {
+            out.note(Note::Refused(Refusal::ShiftedOffsets));
+        } else {
+            out.send(Side::Listener, whole);
+        }
+        true
     }
 
     fn pass_on(&mut self, out: &mut Effects) {
@@ -156,8 +204,15 @@ impl Session for BusSession {
     }
 
     fn answer(&mut self, answer: Answer, _: &mut Effects) -> Result<(), Fault> {
-        if let Answer::Stores { dialer, listener, hidden } = answer {
-            self.phase = Phase::Answered { dialer, listener, hidden };
+        match answer {
+            Answer::Stores { dialer, listener, hidden } => {
+                self.phase = Phase::Answered { dialer, listener, hidden };
+            }
+            Answer::OwnOffsets(own) => {
+                self.waiting = false;
+                self.own_offsets = Some(own);
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! `PSYNC`: unchanged, rewritten, refused, or left to another sidecar.
 
 use bytes::Bytes;
-use segue_wire::{Effect, Effects, FaultKind, Note, Refusal, Verdict};
+use segue_wire::{Effect, Effects, FaultKind, LossPolicy, Mode, Note, Refusal, StreamKey, Verdict};
 
 use super::{Begun, MASTER, Phase, REPLICA, RedisSession, Resume};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     offsets::OffsetMap,
     releases::Pair,
     resp::Command,
-    saved::{Branch, Saved},
+    saved::{Branch, Place, Saved},
     stream::Course,
 };
 
@@ -57,7 +57,7 @@ impl RedisSession {
 
     fn begin_same(&mut self, raw: Bytes, psync: Option<Psync>, out: &mut Effects) -> Result<(), FaultKind> {
         let saved = self.saved.take().unwrap_or_default();
-        if psync.as_ref().is_some_and(|psync| psync.failover) && saved != (None, None) {
+        if psync.as_ref().is_some_and(|psync| psync.failover) && is_shifted(&saved) {
             return self.refuse(Refusal::ShiftedOffsets, out);
         }
         let (replica, _) = saved;
@@ -65,7 +65,8 @@ impl RedisSession {
         Ok(())
     }
 
-    /// Only an offset of the master's own stream means anything without a map.
+    /// Only an offset of the master's own stream means anything without a map. A replica that could not have
+    /// all, and can now, gets it.
     fn ask_unrewritten(
         &mut self,
         raw: Bytes,
@@ -73,22 +74,46 @@ impl RedisSession {
         replica: Option<Saved>,
         out: &mut Effects,
     ) {
-        match &replica {
-            None | Some(Saved::BranchedOff) => out.send(MASTER, raw),
-            Some(Saved::Branch(_) | Saved::Doubtful) => out.send(MASTER, Psync::write_full()),
-        }
-        if let Some((stream, _)) = psync.and_then(|psync| psync.resume) {
-            match replica {
-                Some(Saved::Branch(branch)) => {
-                    out.push(Effect::Forget(Course::branch_key(stream)));
-                    // Whoever asks by the master's id from here on has it from the full sync.
-                    out.push(Effect::Forget(self.trunk_key(branch.trunk)));
-                }
-                Some(_) => out.push(Effect::Forget(self.trunk_key(stream))),
-                None => {}
+        let Some(Saved { place, incomplete }) = replica else {
+            out.send(MASTER, raw);
+            return self.pass_on(out);
+        };
+        let stream = psync.and_then(|psync| psync.resume).map(|(stream, _)| stream);
+        let spent = match (stream, &place) {
+            (None, _) => Vec::new(),
+            // Whoever asks by the master's id from here on has it from the full sync.
+            (Some(stream), Place::Branch(branch)) => {
+                vec![Course::branch_key(stream), self.trunk_key(branch.trunk.clone())]
             }
+            (Some(stream), _) => vec![self.trunk_key(stream)],
+        };
+        // With the translation off, bytes pass as they are: nothing else could be had.
+        let lacks = incomplete && self.hints.mode != Mode::Off;
+        if lacks || matches!(place, Place::Branch(_) | Place::Doubtful) {
+            out.send(MASTER, Psync::write_full());
+            self.phase = Phase::AskedAnew { spent };
+            return;
+        }
+        out.send(MASTER, raw);
+        if !incomplete {
+            spent.into_iter().for_each(|key| out.push(Effect::Forget(key)));
         }
         self.pass_on(out);
+    }
+
+    /// The answer to a full sync that was asked for in the replica's place: what was saved before holds until
+    /// the replica has heard of it.
+    pub(super) fn anew_reply(&mut self, line: Bytes, spent: Vec<StreamKey>, out: &mut Effects) {
+        let is_error = line.starts_with(b"-");
+        if !is_error {
+            spent.into_iter().for_each(|key| out.push(Effect::Forget(key)));
+        }
+        out.send(REPLICA, line);
+        if is_error {
+            self.phase = Phase::Handshake { replies_due: 0, in_line: false };
+        } else {
+            self.pass_on(out);
+        }
     }
 
     fn begin_rewrite(
@@ -108,7 +133,7 @@ impl RedisSession {
         }
         let saved = self.saved.take().unwrap_or_default();
         // A master that hands over goes on in its own stream, if its replica's count never differed.
-        if psync.failover && saved != (None, None) {
+        if psync.failover && is_shifted(&saved) {
             return self.refuse(Refusal::ShiftedOffsets, out);
         }
         let (replica, _) = saved;
@@ -125,17 +150,22 @@ impl RedisSession {
 
     /// Where a replica goes on that has `stream` up to `offset`, if that can be proved.
     fn resume(&self, stream: String, offset: u64, saved: Option<Saved>) -> Option<Resume> {
-        let same = || OffsetMap::new(offset, offset, self.limits.offset_marks_max);
-        match saved {
-            // Of an id that is no branch, no replica was ever told another offset than its master's.
-            None => Some(Resume { trunk: stream, map: same(), begun: Begun::Trunk }),
-            Some(Saved::BranchedOff) => Some(Resume { trunk: stream, map: same(), begun: Begun::Parting }),
-            Some(Saved::Branch(Branch { trunk, follower, map })) => {
-                let map = map.resume(offset)?;
-                Some(Resume { trunk, map, begun: Begun::Branch { id: stream, follower } })
-            }
-            Some(Saved::Doubtful) => None,
+        // Of an id that is no branch, no replica was ever told another offset than its master's.
+        let Saved { place, incomplete } = saved.unwrap_or(Saved { place: Place::Trunk, incomplete: false });
+        // Whoever has not all, and must have all, gets all: or is refused by what it can't have.
+        if incomplete && self.hints.on_loss == LossPolicy::Refuse {
+            return None;
         }
+        let same = || OffsetMap::new(offset, offset, self.limits.offset_marks_max);
+        let (trunk, map, begun) = match place {
+            Place::Trunk => (stream, same(), Begun::Trunk),
+            Place::BranchedOff => (stream, same(), Begun::Parting),
+            Place::Branch(Branch { trunk, follower, map }) => {
+                (trunk, map.resume(offset)?, Begun::Branch { id: stream, follower })
+            }
+            Place::Doubtful => return None,
+        };
+        Some(Resume { trunk, map, begun, incomplete })
     }
 
     /// A replica that is told `-NOMASTERLINK` logs the line, keeps its data and tries again later.
@@ -150,4 +180,9 @@ impl RedisSession {
         self.phase = Phase::Over;
         out.push(Effect::Splice);
     }
+}
+
+/// Whether anything is known of the stream by which the counts at its ends may differ.
+fn is_shifted((replica, master): &(Option<Saved>, Option<Saved>)) -> bool {
+    [replica, master].into_iter().flatten().any(Saved::is_shifted)
 }

@@ -6,6 +6,10 @@
 //! RESTORE[-ASKING] key ttl payload … ->    one line each; the source deletes each key that got +OK
 //! ```
 //!
+//! Or as one that moves whole slots, `CLUSTER SYNCSLOTS …`: the dialer gives them in Valkey, in Redis the listener.
+//! What follows is a snapshot and a stream of commands of the giver's own release, and what the taker does not
+//! understand it would skip, while the giver deletes it. So it passes only where all of it is understood.
+//!
 //! Nothing else is ever said on such a connection: whoever says anything else is a client of another kind,
 //! and its bytes pass unchanged from there on. A payload is rewritten for the listener's release; one that
 //! this can't take, or that would kill it, is answered here with an error, and the key stays where it is.
@@ -18,7 +22,8 @@
 
 use bytes::{Bytes, BytesMut};
 use segue_wire::{
-    Effect, Effects, FaultKind, Flow, Grade, Loss, LossPolicy, Mode, Note, Question, Release, Verdict,
+    Effect, Effects, FaultKind, Flow, Grade, Loss, LossPolicy, Mode, Note, Question, Refusal, Release, Side,
+    Verdict,
 };
 
 use super::{MASTER, Phase, REPLICA, RedisSession};
@@ -34,6 +39,8 @@ pub(super) struct Client {
     in_line: bool,
     database: u64,
     target: Known,
+    /// Why slots can't move as a whole, where they can't.
+    slots_stay: Option<Refusal>,
     /// It was said that payloads are rewritten here.
     is_decided: bool,
     /// The rest of a command that is too large to be looked at.
@@ -67,6 +74,7 @@ enum Word {
     Auth,
     Select,
     Restore,
+    Cluster,
     Other,
 }
 
@@ -75,6 +83,7 @@ fn word(name: &[u8]) -> Word {
         b"AUTH" => Word::Auth,
         b"SELECT" => Word::Select,
         b"RESTORE" | b"RESTORE-ASKING" => Word::Restore,
+        b"CLUSTER" => Word::Cluster,
         _ => Word::Other,
     }
 }
@@ -102,6 +111,7 @@ impl RedisSession {
             in_line,
             database: 0,
             target: Known::NotYet,
+            slots_stay: None,
             is_decided: false,
             large: None,
             own_reply: None,
@@ -144,11 +154,11 @@ impl RedisSession {
             };
             let limits = self.limits;
             let (limit, max) = match (&word, &client.target) {
-                (Word::Other, _) | (Word::Restore, Known::Anything) => {
+                (Word::Other, _) | (Word::Restore | Word::Cluster, Known::Anything) => {
                     self.pass_on(out);
                     return Ok(Flow::More);
                 }
-                (Word::Restore, Known::NotYet) => {
+                (Word::Restore | Word::Cluster, Known::NotYet) => {
                     out.push(Effect::Ask(Question::Client));
                     self.waiting = true;
                     return Ok(Flow::Hold);
@@ -157,12 +167,21 @@ impl RedisSession {
                     client.decide(out);
                     ("held_bytes_max", limits.held_bytes_max)
                 }
+                // A list of slots can be long.
+                (Word::Cluster, _) => ("held_bytes_max", limits.held_bytes_max),
                 (Word::Auth | Word::Select, _) => ("handshake_bytes_max", limits.handshake_bytes_max),
             };
             match self.collect.take(input, limit, max) {
                 Ok(None) => return Ok(Flow::More),
                 Ok(Some((raw, command))) if matches!(word, Word::Restore) => {
                     client.restore(raw, &command, &limits, self.hints.on_loss, out);
+                }
+                Ok(Some((raw, command))) if matches!(word, Word::Cluster) => {
+                    if !client.keeps_slots(&command, out) {
+                        out.send(MASTER, raw);
+                        self.pass_on(out);
+                        return Ok(Flow::More);
+                    }
                 }
                 Ok(Some((raw, command))) => client.setup(raw, &command, &word, out),
                 Err(FaultKind::TooLarge { limit, max, .. }) if matches!(word, Word::Restore) => {
@@ -181,13 +200,31 @@ impl RedisSession {
 
     /// The stores at the two ends, or `None` if the dialer is none.
     pub(super) fn client_is(&mut self, stores: Option<(Option<Release>, Option<Release>)>) {
-        let known = match stores {
-            None => Known::Anything,
-            Some((source, target)) => self.payloads_for(source.as_ref(), target.as_ref()),
+        let (known, slots_stay) = match stores {
+            None => (Known::Anything, None),
+            Some((dialer, listener)) => (
+                self.payloads_for(dialer.as_ref(), listener.as_ref()),
+                self.slots_stay(dialer.as_ref(), listener.as_ref()),
+            ),
         };
         if let Phase::Client(client) = &mut self.phase {
             client.target = known;
+            client.slots_stay = slots_stay;
         }
+    }
+
+    fn slots_stay(&self, dialer: Option<&Release>, listener: Option<&Release>) -> Option<Refusal> {
+        let (Some(dialer), Some(listener)) = (dialer, listener) else {
+            let side = if dialer.is_none() { Side::Dialer } else { Side::Listener };
+            return Some(Refusal::UnknownRelease { side });
+        };
+        let (from, to) = if dialer.store() == "valkey" { (dialer, listener) } else { (listener, dialer) };
+        let understood = match &self.hints.mode {
+            Mode::Pin(pin) | Mode::Upgrade(pin) => releases::older(pin, to).unwrap_or(to),
+            Mode::Auto | Mode::Off => to,
+        };
+        let stay = releases::verdict(from, understood) != Verdict::Same;
+        stay.then(|| Refusal::SlotMigration { from: from.clone(), to: understood.clone() })
     }
 
     fn payloads_for(&self, source: Option<&Release>, target: Option<&Release>) -> Known {
@@ -235,6 +272,15 @@ impl Client {
             self.database = u64::try_from(database).unwrap_or(0);
         }
         self.pass(raw, out);
+    }
+
+    /// Whether the command would move slots as a whole, and must not; it is answered then.
+    fn keeps_slots(&mut self, cluster: &Command, out: &mut Effects) -> bool {
+        let moves = cluster.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"SYNCSLOTS"));
+        let Some(refusal) = self.slots_stay.as_ref().filter(|_| moves) else { return false };
+        self.own_reply = Some(format!("-ERR Segue refuses this: {refusal}\r\n"));
+        out.note(Note::Refused(refusal.clone()));
+        true
     }
 
     /// `RESTORE key ttl payload …`

@@ -40,6 +40,12 @@ impl RedisSession {
                     let Some(line) = self.line(input, out)? else { return self.bounded(input) };
                     self.psync_reply(line, out)?;
                 }
+                Phase::AskedAnew { .. } => {
+                    let Some(line) = self.line(input, out)? else { return self.bounded(input) };
+                    if let Phase::AskedAnew { spent } = std::mem::replace(&mut self.phase, Phase::Over) {
+                        self.anew_reply(line, spent, out);
+                    }
+                }
                 Phase::Announced { .. } => {
                     let Some(line) = self.line(input, out)? else { return self.bounded(input) };
                     self.open_snapshot(&line, out)?;
@@ -121,26 +127,25 @@ impl RedisSession {
         }
         let branches =
             parting || branches_at_once(&Rules::new(pair.clone(), self.hints.on_loss), &self.limits);
-        if !branches {
-            out.push(Effect::Forget(self.trunk_key(trunk.clone())));
-        }
-        Course { trunk, follower: self.follower(), branch: branches.then(|| self.new_id()), earlier: None }
+        let branch = branches.then(|| self.new_id());
+        Course { trunk, follower: self.follower(), branch, earlier: None, incomplete: false }
     }
 
     /// A partial resync. A branch is told under a new id each time: of the last one, another follower may
     /// have more than this one.
     fn go_on(&self, resume: Resume, id: Option<&str>, out: &mut Effects) -> Course {
-        let Resume { trunk: before, begun, .. } = resume;
+        let Resume { trunk: before, begun, incomplete, .. } = resume;
         let trunk = id.map_or_else(|| before.clone(), str::to_owned);
         let branches = begun != Begun::Trunk;
-        if branches && trunk != before {
+        if (branches || incomplete) && trunk != before {
             out.push(Effect::Forget(self.trunk_key(before)));
         }
         let earlier = match begun {
             Begun::Branch { id, follower } if follower == self.follower() => Some(Course::branch_key(id)),
             _ => None,
         };
-        Course { trunk, follower: self.follower(), branch: branches.then(|| self.new_id()), earlier }
+        let branch = branches.then(|| self.new_id());
+        Course { trunk, follower: self.follower(), branch, earlier, incomplete }
     }
 
     /// A link begins one stream at most, so one id is enough.
@@ -170,9 +175,13 @@ impl RedisSession {
     }
 
     fn await_loading(&mut self, out: &mut Effects) {
-        if let Phase::Snapshot { snapshot, pair, course, offset } =
+        if let Phase::Snapshot { snapshot, pair, mut course, offset } =
             std::mem::replace(&mut self.phase, Phase::Over)
         {
+            course.incomplete = snapshot.left_out();
+            if course.branch.is_none() {
+                out.push(Effect::Forget(self.trunk_key(course.trunk.clone())));
+            }
             let map = OffsetMap::new(offset, offset, self.limits.offset_marks_max);
             self.phase = Phase::Loading(Box::new(self.stream(pair, course, map, out)));
             snapshot.end(out);

@@ -86,6 +86,10 @@ enum Phase {
         pair: Pair,
         resume: Option<Resume>,
     },
+    /// Likewise, on a link that is not rewritten; what is known of the replica's stream then no longer holds.
+    AskedAnew {
+        spent: Vec<StreamKey>,
+    },
     Announced {
         pair: Pair,
         course: Course,
@@ -110,6 +114,7 @@ struct Resume {
     trunk: String,
     map: OffsetMap,
     begun: Begun,
+    incomplete: bool,
 }
 
 /// How far a replica had come that wants to go on.
@@ -173,6 +178,7 @@ impl Session for RedisSession {
             }
             Answer::Stores { dialer, listener, .. } => self.client_is(Some((dialer, listener))),
             Answer::NoStore => self.client_is(None),
+            Answer::OwnOffsets(_) => {}
             Answer::Stream { dialer, listener } => {
                 let decode = |saved: Bytes| Saved::decode(&saved, self.limits.offset_marks_max);
                 self.saved = Some((dialer.map(decode), listener.map(decode)));

@@ -1,7 +1,7 @@
 //! A store that migrates keys speaks as a client.
 
 use bytes::{Bytes, BytesMut};
-use segue_wire::{Effect, LossPolicy, Mode, Note, Question, Verdict};
+use segue_wire::{Effect, LossPolicy, Mode, Note, Question, Refusal, Side, Verdict};
 
 use crate::link::{Link, command};
 
@@ -137,4 +137,46 @@ fn a_target_that_is_not_known_is_sent_nothing() {
     link.replica(restore("k", STRING_9));
     let told = link.replica_got();
     assert!(told.contains("the release of the target is not known") && link.sent[1].is_empty(), "{told}");
+}
+
+#[test]
+fn slots_move_as_a_whole_only_where_all_is_understood() {
+    let sync = command("CLUSTER SYNCSLOTS SYNC 1 0 100");
+    // Valkey's dialer gives its slots, that of Redis takes them.
+    for (dialer, listener, passes) in [
+        ("valkey-9.0", "valkey-9.1", true),
+        ("valkey-9.1", "valkey-9.0", false),
+        ("redis-8.10", "redis-8.6", true),
+        ("redis-8.6", "redis-8.10", false),
+        ("redis-8.6", "redis-8.6", true),
+        ("valkey-9.1", "redis-8.6", false),
+    ] {
+        let open = || Link::open(Some(dialer), Some(listener), Mode::Auto, LossPolicy::Degrade);
+        let mut link = open();
+        link.replica(command("AUTH secret"));
+        link.master("+OK\r\n");
+        link.replica(&sync);
+        assert_eq!(link.effects.contains(&Effect::Splice), passes, "{dialer} to {listener}");
+        let got = link.master_got();
+        if passes {
+            assert_eq!(got, command("AUTH secret") + &sync);
+        } else {
+            assert_eq!(got, command("AUTH secret"));
+            assert!(link.replica_got().starts_with("+OK\r\n-ERR Segue refuses this: slots can't move"));
+            assert!(matches!(link.notes[..], [Note::Refused(Refusal::SlotMigration { .. })]));
+            // It may try again.
+            link.replica(&sync);
+            assert!(link.master_got().is_empty() && link.replica_got().starts_with("-ERR Segue"));
+        }
+        // A client that does something else passes, however long its command.
+        for asked in [command("CLUSTER SLOTS"), command(&format!("CLUSTER ADDSLOTS{}", " 16383".repeat(200)))]
+        {
+            let mut link = open();
+            link.replica(&asked);
+            assert!(link.effects.contains(&Effect::Splice) && link.master_got() == asked);
+        }
+    }
+    let mut unknown = Link::open(None, Some("redis-8.6"), Mode::Auto, LossPolicy::Degrade);
+    unknown.replica(&sync);
+    assert_eq!(unknown.notes, [Note::Refused(Refusal::UnknownRelease { side: Side::Dialer })]);
 }

@@ -147,6 +147,7 @@ impl Link {
                 listener: end("n1", self.releases[1]).release,
                 hidden: None,
             },
+            Question::OwnOffsets => Answer::OwnOffsets(false),
             Question::Stream(_) => {
                 Answer::Stream { dialer: self.saved[0].clone(), listener: self.saved[1].clone() }
             }

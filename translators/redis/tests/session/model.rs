@@ -167,7 +167,9 @@ impl Site {
                 refuse_early: None,
             },
             Question::Stream(id) => Answer::Stream { dialer: recall(id, "n2"), listener: recall(id, "n1") },
-            Question::Bus { .. } | Question::Client => panic!("a replica was taken for {question:?}"),
+            Question::Bus { .. } | Question::Client | Question::OwnOffsets => {
+                panic!("a replica was taken for {question:?}")
+            }
         }
     }
 

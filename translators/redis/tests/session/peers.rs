@@ -40,6 +40,7 @@ fn a_replica_that_this_sidecar_translated_for_starts_anew_with_the_other() {
     link.master_got();
     link.master("+SEGUE 1\r\n");
     assert_eq!(link.master_got(), command("PSYNC ? -1"));
+    link.master("+FULLRESYNC x 0\r\n");
     assert!(link.effects.contains(&Effect::Forget(trunk_key(ID))));
 }
 
@@ -66,4 +67,15 @@ fn equal_releases_ask_nothing() {
     link.releases = [Some("redis-8.0.2"); 2];
     link.handshake("?", "-1");
     assert!(link.master_got().ends_with(&command("PSYNC ? -1")));
+}
+
+/// Two sidecars hear of an upgrade one after the other.
+#[test]
+fn at_the_masters_end_a_link_of_equal_releases_is_seen_to_while_an_upgrade_holds_it() {
+    let held = Mode::Upgrade("redis-6.0".parse().unwrap());
+    for (mode, answer) in [(held, "+SEGUE 1\r\n"), (Mode::Auto, "-ERR this link passes unchanged\r\n")] {
+        let mut link = Link::open(Some("redis-8.0.2"), Some("redis-8.0.2"), mode, LossPolicy::Refuse);
+        link.replica(command(QUESTION));
+        assert_eq!(link.replica_got(), answer);
+    }
 }

@@ -1,12 +1,14 @@
 //! Partial resyncs: by which id and offset a replica asks, and what becomes of it.
 
 use bytes::Bytes;
-use segue_wire::{Effect, Effects, LossPolicy, Mode, Refusal, Side};
+use segue_wire::{Effect, Effects, LossPolicy, Mode, Refusal, Side, StreamKey};
 
-use crate::link::{BRANCH, ID, Link, branch_key, command, trunk_key};
+use crate::link::{BRANCH, EMPTY_12, ID, Link, MARK, branch_key, command, trunk_key};
 
 const DOUBTFUL: Bytes = Bytes::from_static(&[0]);
 const BRANCHED_OFF: Bytes = Bytes::from_static(&[2]);
+/// A replica that counts as its master does, and has not all.
+const INCOMPLETE: Bytes = Bytes::from_static(&[0x83]);
 
 /// A link that a replica dials anew, with what was saved of the stream it asks for.
 fn redialled(saved: Option<Bytes>, id: &str, offset: usize) -> Link {
@@ -177,15 +179,84 @@ fn between_equal_releases_a_branch_means_nothing() {
         (DOUBTFUL, ID, "? -1".to_owned(), vec![trunk_key(ID)]),
         (branch, BRANCH, "? -1".to_owned(), vec![branch_key(), trunk_key(ID)]),
         (BRANCHED_OFF, ID, format!("{ID} 101"), vec![trunk_key(ID)]),
+        (INCOMPLETE, ID, "? -1".to_owned(), vec![trunk_key(ID)]),
     ] {
         let mut link = same();
         link.saved[0] = Some(saved);
         link.handshake(id, "101");
         assert!(asks(&mut link, &psync), "{id}");
+        if psync == "? -1" {
+            // Until the master gives it, what is known of the replica stays true.
+            link.master("-LOADING not yet\r\n");
+            link.replica(command(&format!("PSYNC {id} 101")));
+            assert!(asks(&mut link, &psync) && !link.effects.contains(&Effect::Forget(forgotten[0].clone())));
+            link.master("+FULLRESYNC x 0\r\n");
+        }
         let forgotten = forgotten.into_iter().map(Effect::Forget);
         let last: Vec<_> = forgotten.chain([Effect::Splice]).collect();
         assert!(link.effects.ends_with(&last), "{:?}", link.effects);
     }
+}
+
+#[test]
+fn a_replica_that_has_not_all_goes_on_only_while_losses_are_allowed() {
+    let lost = command("HPEXPIREAT h 1999999999999 FIELDS 1 f");
+    let saved_before_send = |link: &Link, key: &StreamKey| {
+        let saved = link.effects.iter().rev().find_map(|effect| match effect {
+            Effect::Save(saved, state) if saved == key => Some(state.clone()),
+            _ => None,
+        });
+        saved.unwrap()
+    };
+    let asked = |release, on_loss, saved: &Bytes, id| {
+        let mut next = Link::open(Some(release), Some("redis-8.0.2"), Mode::Auto, on_loss);
+        next.saved[0] = Some(saved.clone());
+        next.handshake(id, "101");
+        next
+    };
+    for (release, id, key) in [("redis-7.0", ID, trunk_key(ID)), ("redis-6.0", BRANCH, branch_key())] {
+        let open = |on_loss| Link::open(Some(release), Some("redis-8.0.2"), Mode::Auto, on_loss);
+        let mut link = open(LossPolicy::Degrade);
+        link.handshake("?", "-1");
+        link.master(format!("+FULLRESYNC {ID} 100\r\n$EOF:{MARK}\r\n"));
+        link.master([EMPTY_12, MARK.as_bytes()].concat());
+        link.replica(command("REPLCONF ACK 100"));
+        let saves = |link: &Link| link.effects.iter().filter(|e| matches!(e, Effect::Save(..))).count();
+        let begun = saves(&link);
+        link.master(command("SET a b"));
+        assert_eq!(saves(&link), begun, "{release}: nothing is lost yet");
+        link.master(&lost);
+        let all = saves(&link);
+        assert!(all > begun, "{release}");
+        link.master(&lost);
+        assert_eq!(saves(&link), all, "{release}: once is enough");
+
+        let saved = saved_before_send(&link, &key);
+        assert!(
+            asks(&mut asked(release, LossPolicy::Degrade, &saved, id), &format!("{ID} 101")),
+            "{release}"
+        );
+        let mut next = asked(release, LossPolicy::Refuse, &saved, id);
+        assert!(asks(&mut next, "? -1"), "{release}");
+        // The mark holds until the replica has the whole snapshot.
+        next.master(format!("+FULLRESYNC {ID} 900\r\n$EOF:{MARK}\r\n"));
+        assert!(!next.effects.contains(&Effect::Forget(trunk_key(ID))), "{release}");
+        next.master([EMPTY_12, MARK.as_bytes()].concat());
+        let forgotten = next.effects.contains(&Effect::Forget(trunk_key(ID)));
+        let replaced = next.effects.contains(&Effect::Save(trunk_key(ID), BRANCHED_OFF));
+        assert_eq!((forgotten, replaced), (release == "redis-7.0", release == "redis-6.0"));
+
+        // Going on, it still lacks what it lacked.
+        let mut next = asked(release, LossPolicy::Degrade, &saved, id);
+        next.master("+CONTINUE\r\n");
+        let kept = saved_before_send(&next, &key);
+        assert_eq!(kept[0] & 0x80, 0x80, "{release}");
+    }
+    // With the translation off nothing better can be had.
+    let mut off = Link::open(Some("redis-7.0"), Some("redis-8.0.2"), Mode::Off, LossPolicy::Refuse);
+    off.saved[0] = Some(INCOMPLETE);
+    off.handshake(ID, "101");
+    assert!(asks(&mut off, &format!("{ID} 101")) && !off.effects.contains(&Effect::Forget(trunk_key(ID))));
 }
 
 #[test]
