@@ -18,15 +18,16 @@ fn up_and_back_and_up_again_and_nothing_is_lost() -> Result<()> {
         }
         Ok(())
     };
-    lab.told(2, &["start", "--to", "redis-8.0"])?;
-    lab.await_phase("upgraded")?;
-    on("8.0.")?;
+    lab.begin(2, "redis-8.0")?;
     let second = lab.upgrade(0, &["start", "--to", "redis-8.0"])?.unwrap_err();
     ensure!(second.contains("transaction 1 runs already"), "{second}");
+    lab.await_phase("upgraded")?;
+    on("8.0.")?;
     lab.told(0, &["rollback"])?;
     lab.await_phase("rolled-back")?;
     on("6.0.")?;
-    lab.told(1, &["start", "--to", "redis-8.0"])?;
+    lab.await_registered("redis-6.0")?;
+    lab.begin(1, "redis-8.0")?;
     lab.await_phase("upgraded")?;
     lab.told(1, &["finalize"])?;
     lab.await_phase("done")?;
