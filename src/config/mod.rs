@@ -8,6 +8,7 @@
 //! | [`intercept`] | `[intercept]`, read and checked |
 //! | `tls` | `[tls]`, read, and its files checked |
 //! | `check` | what the parts of a file say about each other |
+//! | [`exec`] | `[upgrade.exec]`: commands that drive other stores |
 //! | [`etcd`] | `[mesh] etcd`: one that runs already |
 //! | [`mesh`] | `[mesh]`, and what `[node]` and `[[peer]]` say of it |
 //! | [`upgrade`], [`hook`], [`rules`] | `[upgrade]`: what this node does, by which commands, and how the operator wants it |
@@ -24,6 +25,7 @@ mod written;
 
 pub mod address;
 pub mod etcd;
+pub mod exec;
 pub mod hook;
 pub mod intercept;
 pub mod mesh;

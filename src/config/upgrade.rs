@@ -9,6 +9,7 @@ use segue_wire::PeerName;
 
 use super::{
     document::{At, Section},
+    exec::{self, Commands},
     hook::{Hook, Placeholder, word},
     problem::{Problems, did_you_mean},
     rules::{ATTEMPTS_MAX, BATCH_MAX, Finalize, OnFailure, Order, Rules},
@@ -16,7 +17,7 @@ use super::{
 
 /// How long a time may be: a longer one is a mistyped one.
 const TIME_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
-const LAG_BYTES_MAX_DEFAULT: u64 = 64 << 10;
+const LAG_BYTES_MAX_DEFAULT: u64 = 1 << 20;
 const SAMPLE_KEYS_DEFAULT: usize = 100;
 const DISK_FREE_BYTES_MIN_DEFAULT: u64 = 64 << 20;
 const HOOK_TIME_MAX_DEFAULT: Duration = Duration::from_secs(5 * 60);
@@ -44,10 +45,10 @@ pub struct Upgrade {
 }
 
 /// Who moves masters and looks at stores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DriverKind {
     Redis,
-    Exec,
+    Exec(Commands),
 }
 
 /// The commands that do it.
@@ -77,7 +78,7 @@ impl Hooks {
 pub(super) struct WrittenUpgrade {
     rules: Rules,
     first: Option<(usize, Vec<PeerName>)>,
-    driver: DriverKind,
+    driver: Option<DriverKind>,
     hooks: Option<Hooks>,
     losses_max: u64,
     lag_bytes_max: u64,
@@ -99,7 +100,7 @@ pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> Written
     let finalize = section.text("finalize", FINALIZE_EXPECTED, finalize, problems);
     let on_failure = section.text("on_failure", ON_FAILURE_EXPECTED, on_failure, problems);
     let attempts = section.number("attempts_max", "attempts", 1..=ATTEMPTS_MAX.into(), problems);
-    let driver = section.text("driver", DRIVER_EXPECTED, driver, problems);
+    let is_exec = section.text("driver", DRIVER_EXPECTED, is_exec, problems).is_some_and(|exec| exec.value);
     let mut time = |key, default| {
         section.text(key, TIME_EXPECTED, duration, problems).map_or(default, |time| time.value)
     };
@@ -134,11 +135,24 @@ pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> Written
             None
         }
     };
+    let exec = section.inner_table("exec", problems).map(|section| exec::read(section, problems));
+    let driver = match (is_exec, exec) {
+        (false, None) => Some(DriverKind::Redis),
+        (true, Some(commands)) => commands.map(DriverKind::Exec),
+        (true, None) => {
+            problems.add(line, "[upgrade.exec]", "the table is missing, and driver = \"exec\" needs it");
+            None
+        }
+        (false, Some(_)) => {
+            problems.add(line, "[upgrade.exec]", "it is of no use without driver = \"exec\"");
+            None
+        }
+    };
     section.finish(problems);
     WrittenUpgrade {
         rules,
         first: first.map(|first| (line, first)),
-        driver: driver.map_or(DriverKind::Redis, |driver| driver.value),
+        driver,
         hooks,
         losses_max,
         lag_bytes_max,
@@ -203,7 +217,7 @@ pub(super) fn check<'a>(
     }
     Some(Upgrade {
         rules: Rules { first, ..written.rules },
-        driver: written.driver,
+        driver: written.driver?,
         hooks: written.hooks?,
         losses_max: written.losses_max,
         lag_bytes_max: written.lag_bytes_max,
@@ -218,7 +232,7 @@ const ORDER_EXPECTED: &str = "\"secondaries-first\" or \"master-first\"";
 const FINALIZE_EXPECTED: &str = "\"manual\" or \"after\" and a time, such as \"after 24h\"";
 const ON_FAILURE_EXPECTED: &str = "\"pause\" or \"rollback\"";
 const DRIVER_EXPECTED: &str = "\"redis\" or \"exec\"";
-const TIME_EXPECTED: &str = "a time, such as \"30s\", \"10m\" or \"24h\"";
+pub(super) const TIME_EXPECTED: &str = "a time, such as \"30s\", \"10m\" or \"24h\"";
 
 fn order(text: &str) -> Result<Order, String> {
     match text {
@@ -244,15 +258,15 @@ fn on_failure(text: &str) -> Result<OnFailure, String> {
     }
 }
 
-fn driver(text: &str) -> Result<DriverKind, String> {
+fn is_exec(text: &str) -> Result<bool, String> {
     match text {
-        "redis" => Ok(DriverKind::Redis),
-        "exec" => Ok(DriverKind::Exec),
+        "redis" => Ok(false),
+        "exec" => Ok(true),
         _ => Err(format!("expected {DRIVER_EXPECTED}")),
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let unit_ms = match unit {

@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::running::Running;
 use crate::{
-    cluster::{Agreement, raft},
-    config::{Mesh, upgrade::DriverKind},
+    cluster::{Agreement, etcd, raft},
+    config::{Etcd, Mesh, upgrade::DriverKind},
     hands::{Hands, Settings},
-    stores::{driver::Driver, redis::RedisDriver},
+    stores::{driver::Driver, exec::ExecDriver, redis::RedisDriver},
     upgrade::state::State,
 };
 
@@ -19,9 +19,14 @@ const FOLDER: &str = "mesh";
 /// What could not be started is tried again so often; links don't wait for it.
 const START_PERIOD: Duration = Duration::from_secs(10);
 
+/// By what the sidecars agree.
+pub enum By {
+    Raft(Mesh, TcpListener),
+    Etcd(Etcd),
+}
+
 pub struct Member {
-    pub mesh: Mesh,
-    pub listener: TcpListener,
+    pub by: By,
     pub metrics: raft::Metrics,
     pub search_path: Option<OsString>,
 }
@@ -54,22 +59,29 @@ impl Member {
 
     async fn start(&self, running: &Running) -> Result<Arc<dyn Agreement<State>>, String> {
         let config = running.shared.config();
-        let listener = self.listener.try_clone().map_err(|error: io::Error| error.to_string())?;
-        let settings = raft::Settings {
-            node: config.node.id.clone(),
-            mesh: self.mesh.clone(),
-            listener,
-            folder: config.state.dir.join(FOLDER),
-            metrics: self.metrics.clone(),
-        };
-        raft::start(settings, &Handle::current()).await.map_err(|error| error.to_string())
+        let (node, metrics) = (config.node.id.clone(), self.metrics.clone());
+        let runtime = Handle::current();
+        match &self.by {
+            By::Raft(mesh, listener) => {
+                let listener = listener.try_clone().map_err(|error: io::Error| error.to_string())?;
+                let folder = config.state.dir.join(FOLDER);
+                let settings = raft::Settings { node, mesh: mesh.clone(), listener, folder, metrics };
+                raft::start(settings, &runtime).await.map_err(|error| error.to_string())
+            }
+            By::Etcd(etcd) => {
+                let settings = etcd::Settings { node, etcd: etcd.clone(), metrics };
+                etcd::start(settings, &runtime).map_err(|error| error.to_string())
+            }
+        }
     }
 }
 
 fn driver(running: &Running) -> Option<Arc<dyn Driver>> {
     let config = running.shared.config();
     config.node.store.as_ref()?;
-    match config.upgrade.as_ref().map_or(DriverKind::Redis, |upgrade| upgrade.driver) {
-        DriverKind::Redis | DriverKind::Exec => Some(Arc::new(RedisDriver::new(running.shared.peers()))),
+    let peers = running.shared.peers();
+    match config.upgrade.as_ref().map(|upgrade| &upgrade.driver) {
+        None | Some(DriverKind::Redis) => Some(Arc::new(RedisDriver::new(peers))),
+        Some(DriverKind::Exec(commands)) => Some(Arc::new(ExecDriver::new(peers, commands.clone()))),
     }
 }

@@ -43,7 +43,7 @@ use crate::{
     relay::Relay,
 };
 use control::Control;
-use member::Member;
+use member::{By, Member};
 pub use notify::Notifier;
 use running::Running;
 use signals::{Signals, Told};
@@ -100,10 +100,16 @@ async fn serve(start: Start) -> Result<(), Failure> {
     for (address, routes) in [(config.admin, Routes::Admin), (config.metrics, Routes::Metrics)] {
         control_listeners.push((sockets.open(address).map_err(Failure::failed)?, routes));
     }
-    let member = match config.mesh.clone() {
-        Some(mesh) => Some(Member {
-            listener: sockets.open(mesh.listen).map_err(Failure::failed)?,
-            mesh,
+    let by = match (config.mesh.clone(), config.etcd.clone()) {
+        (Some(mesh), _) => {
+            let listener = sockets.open(mesh.listen).map_err(Failure::failed)?;
+            Some(By::Raft(mesh, listener))
+        }
+        (None, etcd) => etcd.map(By::Etcd),
+    };
+    let member = match by {
+        Some(by) => Some(Member {
+            by,
             metrics: raft::Metrics::new().map_err(Failure::failed)?,
             search_path: start.search_path,
         }),

@@ -2,79 +2,16 @@
 
 mod run;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    config::StoreAddress,
+    config::{StoreAddress, exec::Commands},
     peers::Peers,
     stores::driver::{Driver, DriverError, Seen, StillWanted, Switch},
 };
-
-/// Each is a program and its arguments; no shell reads them. What stands in braces there is filled in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Commands {
-    see: Vec<String>,
-    follow: Vec<String>,
-    switch: Vec<String>,
-    compare: Vec<String>,
-    /// How long each may take; a switch in addition to the time for which it may hold writes.
-    time_max: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CommandsError {
-    #[error("`{0}` names no program")]
-    Empty(&'static str),
-    #[error("`{0}` has {{{1}}}, which is not filled in there: it knows {2}")]
-    Unknown(&'static str, String, String),
-}
-
-/// Addresses stand for three words each: `{to}`, `{to_host}`, `{to_port}`.
-const SEE: &[&str] = &["store"];
-const FOLLOW: &[&str] = &["store", "master"];
-const SWITCH: &[&str] = &["store", "to", "dial", "pause_ms"];
-const COMPARE: &[&str] = &["store", "master", "keys"];
-
-impl Commands {
-    /// # Errors
-    /// One is empty, or has a word in braces that it does not know.
-    pub fn new(
-        see: Vec<String>,
-        follow: Vec<String>,
-        switch: Vec<String>,
-        compare: Vec<String>,
-        time_max: Duration,
-    ) -> Result<Self, CommandsError> {
-        check("see", &see, SEE)?;
-        check("follow", &follow, FOLLOW)?;
-        check("switch", &switch, SWITCH)?;
-        check("compare", &compare, COMPARE)?;
-        Ok(Self { see, follow, switch, compare, time_max })
-    }
-}
-
-fn check(key: &'static str, command: &[String], known: &[&str]) -> Result<(), CommandsError> {
-    if command.first().is_none_or(String::is_empty) {
-        return Err(CommandsError::Empty(key));
-    }
-    for word in command.iter().flat_map(|argument| words(argument)) {
-        let name = word.strip_suffix("_host").or_else(|| word.strip_suffix("_port")).unwrap_or(word);
-        if !known.contains(&word) && !known.contains(&name) {
-            let known = known.iter().map(|word| format!("{{{word}}}")).collect::<Vec<_>>().join(", ");
-            return Err(CommandsError::Unknown(key, word.to_owned(), known));
-        }
-    }
-    Ok(())
-}
-
-/// `{like_this}`; other braces are the command's own.
-fn words(argument: &str) -> impl Iterator<Item = &str> {
-    let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    argument.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)).filter(is_word)
-}
 
 /// What the words in braces stand for.
 #[derive(Default)]
@@ -240,21 +177,12 @@ mod tests {
     }
 
     #[test]
-    fn words_are_filled_in_and_unknown_ones_refused() {
+    fn words_are_filled_in() {
         let to = "[::1]:6402".parse().unwrap();
         let words = Words::default().address("to", &to).number("pause_ms", 5);
         let command = ["a{to}b", "{to_host} {to_port}", "{pause_ms}", "{ own }", "${HOME}"];
         let filled = words.fill(&command.map(str::to_owned));
         assert_eq!(filled, ["a[::1]:6402b", "::1 6402", "5", "{ own }", "${HOME}"]);
-        let new = |see: &[&str], switch: &str| {
-            let see = see.iter().map(|&word| word.to_owned()).collect();
-            let fine = shell("true");
-            Commands::new(see, fine.clone(), shell(switch), fine, Duration::from_secs(1)).map(drop)
-        };
-        assert_eq!(new(&["see", "{store_host}"], "x {to} {dial_port} ${HOME}"), Ok(()));
-        assert_eq!(new(&[], "x"), Err(CommandsError::Empty("see")));
-        let unknown = CommandsError::Unknown("see", "to".to_owned(), "{store}".to_owned());
-        assert_eq!(new(&["see", "{to}"], "x"), Err(unknown));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use segue::stores::{
-    driver::Driver,
-    exec::{Commands, ExecDriver},
+use segue::{
+    config::exec::Commands,
+    stores::{driver::Driver, exec::ExecDriver},
 };
 use segue_bench::{child::wait_for, command, workspace};
 

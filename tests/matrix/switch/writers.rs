@@ -39,14 +39,14 @@ pub struct Writers {
 }
 
 impl Writers {
-    /// On both ports, some of them bound to one, and clients that wait for what never comes.
-    pub fn start(ports: [u16; 2]) -> Self {
+    /// On all of these ports, some of them bound to one, and clients that wait for what never comes.
+    pub fn start<const N: usize>(ports: [u16; N]) -> Self {
         let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::default()));
         let mut threads = Vec::new();
-        for writer in 0..ROAMING + 2 {
+        for writer in 0..ROAMING + N {
             let bound = writer.checked_sub(ROAMING);
             let (stop, written) = (stop.clone(), written.clone());
-            threads.push(thread::spawn(move || write(writer, ports, bound, &stop, &written)));
+            threads.push(thread::spawn(move || write(writer, &ports, bound, &stop, &written)));
         }
         for port in ports {
             let stop = stop.clone();
@@ -115,12 +115,12 @@ impl Writers {
 
 fn write(
     writer: usize,
-    ports: [u16; 2],
+    ports: &[u16],
     bound: Option<usize>,
     stop: &AtomicBool,
     written: &Mutex<Vec<Written>>,
 ) {
-    let mut at = bound.unwrap_or(writer % 2);
+    let mut at = bound.unwrap_or(writer % ports.len());
     let mut connection = None;
     let mut number = 0_u64;
     while !stop.load(Relaxed) {
@@ -141,7 +141,7 @@ fn write(
                 thread::sleep(BETWEEN);
             }
             Err(_) => {
-                at = bound.unwrap_or(1 - at);
+                at = bound.unwrap_or((at + 1) % ports.len());
                 thread::sleep(REFUSED_PAUSE);
             }
         }
