@@ -32,26 +32,26 @@ pub fn fuzz(data: &[u8]) {
     }
 }
 
-/// What a snapshot in pieces of `cut` bytes gives.
+/// What a snapshot in pieces of `cut` bytes gives, and how much of it was read.
 fn in_pieces(
     data: &[u8],
     cut: usize,
     target: &Target,
     policy: LossPolicy,
     limits: Limits,
-) -> (Result<(), FaultKind>, BytesMut, Vec<Loss>) {
+) -> (Result<(), FaultKind>, u64, BytesMut, Vec<Loss>) {
     let mut rewriter = Rewriter::new(target.clone(), policy, limits);
     let (mut input, mut out, mut losses) = (BytesMut::new(), BytesMut::new(), Vec::new());
     for piece in data.chunks(cut) {
         input.extend_from_slice(piece);
         match rewriter.feed(&mut input, &mut out, &mut losses) {
-            Err(fault) => return (Err(fault), out, losses),
+            Err(fault) => return (Err(fault), rewriter.position(), out, losses),
             Ok(Progress::Done) => break,
             Ok(Progress::More) => assert!(input.len() <= TOKEN_BYTES_MAX, "{} bytes stay", input.len()),
         }
         assert!(rewriter.held_bytes() <= limits.held_bytes_max + WINDOW_BYTES, "{}", rewriter.held_bytes());
     }
-    (rewriter.finish(), out, losses)
+    (rewriter.finish(), rewriter.position(), out, losses)
 }
 
 /// What an LZF copy can reach.

@@ -39,17 +39,17 @@ impl Decoder {
     }
 
     /// Decodes all of `packed` to the end of `out`, which must still hold the last [`WINDOW_BYTES`]
-    /// that came out before.
-    pub fn decode(&mut self, mut packed: &[u8], out: &mut Vec<u8>) -> Result<(), Damage> {
+    /// that came out before. What is behind the damage stays in `packed`.
+    pub fn decode(&mut self, packed: &mut &[u8], out: &mut Vec<u8>) -> Result<(), Damage> {
         while let Some((&byte, rest)) = packed.split_first() {
             if let Next::Literals(run) = self.next {
                 let (now, later) = packed.split_at(run.min(packed.len()));
                 out.extend_from_slice(now);
                 self.next = if now.len() == run { Next::Control } else { Next::Literals(run - now.len()) };
-                packed = later;
+                *packed = later;
                 continue;
             }
-            packed = rest;
+            *packed = rest;
             let byte = usize::from(byte);
             self.next = match self.next {
                 Next::Control if byte < 32 => {
@@ -211,8 +211,8 @@ pub(super) mod tests {
     fn unpack(packed: &[u8], len: usize, cut: usize) -> Result<Vec<u8>, Damage> {
         let mut decoder = Decoder::new(len as u64);
         let mut out = Vec::new();
-        for piece in packed.chunks(cut) {
-            decoder.decode(piece, &mut out)?;
+        for mut piece in packed.chunks(cut) {
+            decoder.decode(&mut piece, &mut out)?;
         }
         decoder.finish().map(|()| out)
     }

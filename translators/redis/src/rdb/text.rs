@@ -118,21 +118,22 @@ impl Walk {
                 tape.take(bytes.len(), text.pass)?;
             }
             Usage::Held(_) | Usage::Whole(_) => {
-                tape.take(bytes.len(), matches!(text.usage, Usage::Whole(_)) && text.pass)?;
-                match &mut text.lzf {
-                    None => self.buffer.extend_from_slice(bytes),
-                    Some(lzf) => {
-                        let decoded = lzf.decode(bytes, &mut self.buffer);
-                        decoded.map_err(|damage| self.damage(damage))?;
+                let mut behind = bytes;
+                let read = match &mut text.lzf {
+                    None => {
+                        self.buffer.extend_from_slice(std::mem::take(&mut behind));
+                        Ok(())
                     }
-                }
+                    Some(lzf) => lzf.decode(&mut behind, &mut self.buffer),
+                };
+                // What is behind the damage would not be here in another cut.
+                let pass = text.pass && matches!(text.usage, Usage::Whole(_));
+                tape.take(bytes.len() - behind.len(), pass)?;
+                read.map_err(|damage| self.damage(damage))?;
             }
             Usage::OnlyEntry => match &mut text.lzf {
                 None => tape.pass(bytes.len())?,
-                Some(lzf) => {
-                    tape.skip(bytes.len());
-                    self.stream_lzf(bytes, lzf, tape)?;
-                }
+                Some(lzf) => self.stream_lzf(bytes, lzf, tape)?,
             },
         }
         if text.left > 0 {
@@ -243,7 +244,9 @@ impl Walk {
             None => text.extend(bytes.iter().take(TEXT_BYTES_MAX.saturating_sub(text.len()))),
             Some(lzf) => {
                 for byte in bytes {
-                    if text.len() >= TEXT_BYTES_MAX || lzf.decode(std::slice::from_ref(byte), text).is_err() {
+                    if text.len() >= TEXT_BYTES_MAX
+                        || lzf.decode(&mut std::slice::from_ref(byte), text).is_err()
+                    {
                         return false;
                     }
                 }
@@ -252,7 +255,7 @@ impl Walk {
         text.len() < TEXT_BYTES_MAX
     }
 
-    /// Puts what LZF bytes decode to, and keeps in `buffer` only what later copies can reach.
+    /// Takes LZF bytes, puts what they decode to, and keeps in `buffer` only what later copies can reach.
     fn stream_lzf(
         &mut self,
         bytes: &[u8],
@@ -261,7 +264,9 @@ impl Walk {
     ) -> Result<(), FaultKind> {
         for piece in bytes.chunks(PACKED_STEP_BYTES) {
             let known = self.buffer.len();
-            let decoded = lzf.decode(piece, &mut self.buffer);
+            let mut behind = piece;
+            let decoded = lzf.decode(&mut behind, &mut self.buffer);
+            tape.skip(piece.len() - behind.len());
             tape.put(self.buffer.get(known..).unwrap_or_default());
             decoded.map_err(|damage| self.damage(damage))?;
             if let Some(gone) = self.buffer.len().checked_sub(lzf::WINDOW_BYTES) {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use segue_redis::rdb::fuzz;
 use segue_wire::{FaultKind, Limits, LossPolicy};
 
-use crate::support::{Outcome, SMALL, SMALL_ONES, VERSIONS, rewrite, rewrite_in, target};
+use crate::support::{Outcome, SMALL, SMALL_ONES, VERSIONS, rewrite, rewrite_in, snapshot, target};
 
 const REDIS_7_4: &[u8] = include_bytes!("../golden/redis-7.4.1.rdb");
 
@@ -49,6 +49,28 @@ fn what_follows_stays() {
         let outcome = cut_into(&followed, size, 9, LossPolicy::Degrade);
         assert_eq!((outcome.result, &outcome.rest[..]), (Ok(()), &b"*1\r\n$4\r\nPING\r\n"[..]), "cut {size}");
     }
+}
+
+#[test]
+fn damage_shows_at_the_same_place() {
+    // Three literals where two bytes were declared; a copy from before the start. More follows each.
+    for lzf in [&b"\xc3\x06\x02\x02abc\x00d"[..], b"\xc3\x06\x09\x00a\x20\x07\x00d"] {
+        for item in [&b"\xf2\x05\x01"[..], b"\x12\x01l\x01\x01", b"\x14\x01s", b"\x10\x01h"] {
+            let damaged = snapshot(15, &[item, lzf]);
+            for version in VERSIONS {
+                let whole = rewrite(&damaged, version, LossPolicy::Degrade);
+                for size in 1..damaged.len() {
+                    let cut = cut_into(&damaged, size, version, LossPolicy::Degrade);
+                    assert_eq!(cut, whole, "{item:?}, cut {size}, to {version}");
+                }
+            }
+        }
+    }
+    // Of what is passed and read as well, nothing behind the damage is put out.
+    let template =
+        rewrite(&snapshot(15, &[b"\xf2\x05\x01\xc3\x06\x02\x02abc\x00d"]), 15, LossPolicy::Degrade);
+    assert!(matches!(template.result, Err(FaultKind::Malformed { .. })), "{:?}", template.result);
+    assert_eq!((&template.out[..], template.position), (&b"REDIS0015\xf2\x05\x01\xc3\x06\x02\x02"[..], 16));
 }
 
 proptest! {

@@ -40,6 +40,8 @@ pub struct Outcome {
     pub result: Result<(), FaultKind>,
     pub out: Vec<u8>,
     pub losses: Vec<Loss>,
+    /// How much of it was read.
+    pub position: u64,
     /// What followed the snapshot.
     pub rest: Vec<u8>,
 }
@@ -73,7 +75,10 @@ pub fn rewrite_in<'a>(
             continue;
         }
         match rewriter.feed(&mut input, &mut out, &mut losses) {
-            Err(fault) => return Outcome { result: Err(fault), out: out.into(), losses, rest: Vec::new() },
+            Err(fault) => {
+                let position = rewriter.position();
+                return Outcome { result: Err(fault), out: out.into(), losses, position, rest: Vec::new() };
+            }
             Ok(Progress::Done) => done = true,
             Ok(Progress::More) => assert!(input.len() <= TOKEN_BYTES_MAX),
         }
@@ -81,7 +86,8 @@ pub fn rewrite_in<'a>(
         assert_eq!(rewriter.emitted(), out.len() as u64);
         assert!(rewriter.held_bytes() <= limits.held_bytes_max + LZF_REACH_BYTES);
     }
-    Outcome { result: rewriter.finish(), out: out.into(), losses, rest: input.into() }
+    let position = rewriter.position();
+    Outcome { result: rewriter.finish(), out: out.into(), losses, position, rest: input.into() }
 }
 
 /// A snapshot of these items, without its checksum.
