@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use segue_wire::{LossPolicy, Mode, PeerName, Release};
+use segue_wire::{LossPolicy, Mode, PeerName, Release, SecondConnection};
 
 use super::{
     ADMIN_DEFAULT, Config, Credentials, KnownProtocol, Link, LinkTarget, Log, LogFormat, METRICS_DEFAULT,
@@ -46,7 +46,7 @@ pub(super) fn check(
     }
     let links =
         written.links.into_iter().filter_map(|written| link(written, &ids, has_tls, problems)).collect();
-    if let (Some(mode), Some(protocol)) = (&written.mode, protocol) {
+    if let (Some(mode), Some(protocol)) = (&written.translation.mode, protocol) {
         pin(mode, protocol, problems);
     }
     let state_dir = written.state_dir.map_or(STATE_FOLDER_DEFAULT.to_owned(), |dir| dir.value);
@@ -74,8 +74,12 @@ pub(super) fn check(
         intercept,
         tls,
         translation: Translation {
-            mode: written.mode.map_or(Mode::Auto, |mode| mode.value),
-            loss: written.loss.map_or(LossPolicy::Refuse, |loss| loss.value),
+            mode: written.translation.mode.map_or(Mode::Auto, |mode| mode.value),
+            loss: written.translation.loss.map_or(LossPolicy::Refuse, |loss| loss.value),
+            second_connection: written
+                .translation
+                .second_connection
+                .map_or(SecondConnection::Strip, |second| second.value),
         },
         admin: written.admin.map_or(ADMIN_DEFAULT, |listen| listen.value),
         metrics: written.metrics.map_or(METRICS_DEFAULT, |listen| listen.value),
