@@ -12,6 +12,9 @@ pub struct Status {
     pub node: NodeStatus,
     pub config: ConfigStatus,
     pub translation: TranslationStatus,
+    /// `strip` or `translate`.
+    #[serde(default)]
+    pub second_connection: String,
     pub links: Vec<LinkStatus>,
     #[serde(default)]
     pub limits: Vec<LimitStatus>,

@@ -40,6 +40,7 @@ impl Sidecar for Fake {
             },
             config: ConfigStatus { loaded_at_unix_s: 5, last_error: None },
             translation: self.translation(),
+            second_connection: "strip".to_owned(),
             links: Vec::new(),
             limits: Vec::new(),
             refusals: Vec::new(),

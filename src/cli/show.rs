@@ -18,7 +18,7 @@ const LOSSES_SHOWN_MAX: usize = 20;
 pub(super) fn status(status: &Status, now_unix_s: u64) -> String {
     let node = &status.node;
     let mut text = format!(
-        "node {}: {}\nsegue {}, up {}; translation {}{}, loss {}\n\n",
+        "node {}: {}\nsegue {}, up {}; translation {}{}, loss {}{}\n\n",
         plain(&node.id),
         own_store(node),
         plain(&node.version),
@@ -26,6 +26,7 @@ pub(super) fn status(status: &Status, now_unix_s: u64) -> String {
         plain(&status.translation.mode),
         spoken(&status.translation),
         plain(&status.translation.loss),
+        second_connection(status),
     );
     if let Some(error) = &status.config.last_error {
         text.push_str("config not reloaded:\n");
@@ -47,6 +48,14 @@ pub(super) fn status(status: &Status, now_unix_s: u64) -> String {
         }
     }
     text
+}
+
+/// Said where it is not what it is by itself.
+fn second_connection(status: &Status) -> String {
+    match &*status.second_connection {
+        "" | "strip" => String::new(),
+        other => format!(", second connection {}", plain(other)),
+    }
 }
 
 fn spoken(translation: &TranslationStatus) -> String {

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use segue_wire::{LossPolicy, Mode, PeerName, Release};
+use segue_wire::{LossPolicy, Mode, PeerName, Release, SecondConnection};
 
 use super::{
     ADMIN_DEFAULT, Config, Credentials, KnownProtocol, Link, LinkTarget, Log, LogFormat, METRICS_DEFAULT,
@@ -58,7 +58,7 @@ pub(super) fn check(
     }
     let links =
         written.links.into_iter().filter_map(|written| link(written, &ids, has_tls, problems)).collect();
-    if let (Some(mode), Some(protocol)) = (&written.mode, protocol) {
+    if let (Some(mode), Some(protocol)) = (&written.translation.mode, protocol) {
         pin(mode, protocol, problems);
     }
     let upgrade = written.upgrade.map(|upgrade| {
@@ -95,8 +95,12 @@ pub(super) fn check(
         etcd,
         tls,
         translation: Translation {
-            mode: written.mode.map_or(Mode::Auto, |mode| mode.value),
-            loss: written.loss.map_or(LossPolicy::Refuse, |loss| loss.value),
+            mode: written.translation.mode.map_or(Mode::Auto, |mode| mode.value),
+            loss: written.translation.loss.map_or(LossPolicy::Refuse, |loss| loss.value),
+            second_connection: written
+                .translation
+                .second_connection
+                .map_or(SecondConnection::Strip, |second| second.value),
         },
         upgrade,
         admin: written.admin.map_or(ADMIN_DEFAULT, |listen| listen.value),

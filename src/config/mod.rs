@@ -42,7 +42,7 @@ use std::{
     time::Duration,
 };
 
-use segue_wire::{LossPolicy, Mode, PeerName, Protocol, Release};
+use segue_wire::{LossPolicy, Mode, PeerName, Protocol, Release, SecondConnection};
 
 use crate::tls::Keys;
 pub use address::StoreAddress;
@@ -171,6 +171,7 @@ pub enum LinkTarget {
 pub struct Translation {
     pub mode: Mode,
     pub loss: LossPolicy,
+    pub second_connection: SecondConnection,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,6 +198,8 @@ pub struct Limits {
     pub probe_timeout: Duration,
     /// How long a TLS handshake may take, with a dialer as with a store.
     pub tls_handshake_timeout: Duration,
+    /// How long the stream of a sync over two connections may wait for word of its snapshot.
+    pub pairing_timeout: Duration,
     /// How long a snapshot under way may take to finish when links are to end.
     pub drain_time: Duration,
     /// The bounds of each link's session.
@@ -214,6 +217,7 @@ impl Default for Limits {
             dial_timeout: Duration::from_secs(5),
             probe_timeout: Duration::from_secs(2),
             tls_handshake_timeout: Duration::from_secs(5),
+            pairing_timeout: Duration::from_secs(5),
             drain_time: Duration::from_secs(10),
             session: segue_wire::Limits::default(),
         }

@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use segue_wire::{LossPolicy, Mode, PeerName};
+use segue_wire::{LossPolicy, Mode, PeerName, SecondConnection};
 
 use super::{
     Limits, LogFormat, ReleaseSetting, StoreAddress,
@@ -27,8 +27,7 @@ pub(super) struct Written {
     /// In place of it.
     pub etcd: Option<WrittenEtcd>,
     pub tls: Option<WrittenTls>,
-    pub mode: Option<At<Mode>>,
-    pub loss: Option<At<LossPolicy>>,
+    pub translation: WrittenTranslation,
     pub upgrade: Option<WrittenUpgrade>,
     pub admin: Option<At<SocketAddr>>,
     pub metrics: Option<At<SocketAddr>>,
@@ -66,6 +65,14 @@ pub(super) struct WrittenLink {
     pub bus: bool,
 }
 
+/// `[translation]`.
+#[derive(Default)]
+pub(super) struct WrittenTranslation {
+    pub mode: Option<At<Mode>>,
+    pub loss: Option<At<LossPolicy>>,
+    pub second_connection: Option<At<SecondConnection>>,
+}
+
 /// The whole file; `None` where it is not TOML.
 pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
     let mut root = Section::root(text, problems)?;
@@ -82,7 +89,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
         section => (section.map(|section| mesh::read(section, problems)), None),
     };
     let tls = root.table("tls", problems).map(|section| tls::read(section, problems));
-    let (mode, loss) = root.table("translation", problems).map_or((None, None), |s| translation(s, problems));
+    let translation = root.table("translation", problems).map(|section| translation(section, problems));
     let upgrade = root.table("upgrade", problems).map(|section| upgrade::read(section, problems));
     let admin = listener(&mut root, "admin", problems);
     let metrics = listener(&mut root, "metrics", problems);
@@ -99,8 +106,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Written> {
         mesh,
         etcd,
         tls,
-        mode,
-        loss,
+        translation: translation.unwrap_or_default(),
         upgrade,
         admin,
         metrics,
@@ -187,14 +193,14 @@ fn link(mut section: Section<'_>, problems: &mut Problems) -> WrittenLink {
     written
 }
 
-fn translation(
-    mut section: Section<'_>,
-    problems: &mut Problems,
-) -> (Option<At<Mode>>, Option<At<LossPolicy>>) {
-    let mode = section.text("mode", MODE_EXPECTED, mode, problems);
-    let loss = section.text("loss", LOSS_EXPECTED, loss, problems);
+fn translation(mut section: Section<'_>, problems: &mut Problems) -> WrittenTranslation {
+    let written = WrittenTranslation {
+        mode: section.text("mode", MODE_EXPECTED, mode, problems),
+        loss: section.text("loss", LOSS_EXPECTED, loss, problems),
+        second_connection: section.text("second_connection", SECOND_EXPECTED, second_connection, problems),
+    };
     section.finish(problems);
-    (mode, loss)
+    written
 }
 
 /// `[admin]` and `[metrics]`, which hold only where they listen.
@@ -267,6 +273,7 @@ fn limits(mut section: Section<'_>, problems: &mut Problems) -> Limits {
     time("handshake_timeout_ms", &mut limits.handshake_timeout);
     time("probe_timeout_ms", &mut limits.probe_timeout);
     time("tls_handshake_timeout_ms", &mut limits.tls_handshake_timeout);
+    time("pairing_timeout_ms", &mut limits.pairing_timeout);
     time("drain_ms", &mut limits.drain_time);
     section.finish(problems);
     limits
@@ -286,6 +293,7 @@ pub(super) const LISTEN_EXPECTED: &str = "an IP address and a port, such as \"12
 const RELEASE_EXPECTED: &str = "\"auto\" or a release <store>-<major>.<minor>, such as \"redis-8.0\"";
 const MODE_EXPECTED: &str = "\"auto\", \"off\" or a release <store>-<major>.<minor>, such as \"redis-6.0\"";
 const LOSS_EXPECTED: &str = "\"refuse\" or \"degrade\"";
+const SECOND_EXPECTED: &str = "\"strip\" or \"translate\"";
 const LEVEL_EXPECTED: &str = "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"";
 
 const NUMBERS: std::ops::RangeInclusive<u64> = 0..=65_535;
@@ -319,6 +327,10 @@ fn release_setting(text: &str) -> Result<ReleaseSetting, String> {
 
 fn mode(text: &str) -> Result<Mode, String> {
     text.parse().map_err(|_| format!("expected {MODE_EXPECTED}"))
+}
+
+fn second_connection(text: &str) -> Result<SecondConnection, String> {
+    SecondConnection::named(text).ok_or_else(|| format!("expected {SECOND_EXPECTED}"))
 }
 
 fn loss(text: &str) -> Result<LossPolicy, String> {

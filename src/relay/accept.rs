@@ -106,6 +106,7 @@ async fn serve(
     let session = shared.open_session(near, opening.configured.bus);
     let stop = Pump::new(&link, &opening, session, undecided, streams).run().await;
     shared.links().remove(&link.id);
+    shared.pairing.withdraw(link.id);
     link.ended.cancel();
     shared.stopped(&link, &opening.configured, stop);
 }

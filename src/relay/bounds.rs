@@ -26,10 +26,11 @@ pub enum Limit {
     HandshakeTime,
     DialTime,
     TlsHandshakeTime,
+    PairingTime,
 }
 
 impl Limit {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Links,
         Self::UndecidedLinks,
         Self::HeldBytesTotal,
@@ -38,6 +39,7 @@ impl Limit {
         Self::HandshakeTime,
         Self::DialTime,
         Self::TlsHandshakeTime,
+        Self::PairingTime,
     ];
 
     /// Its key in `[limits]`; a stable label, as in `segue_limit_hits_total{limit}`.
@@ -52,6 +54,7 @@ impl Limit {
             Self::HandshakeTime => "handshake_timeout_ms",
             Self::DialTime => "dial_timeout_ms",
             Self::TlsHandshakeTime => "tls_handshake_timeout_ms",
+            Self::PairingTime => "pairing_timeout_ms",
         }
     }
 
@@ -66,6 +69,7 @@ impl Limit {
             Self::HandshakeTime => "handshake-timeout",
             Self::DialTime => "dial-timeout",
             Self::TlsHandshakeTime => "tls-timeout",
+            Self::PairingTime => "missing-connection",
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | `opening` | what a session asks for, and what becomes of its notes |
 //! | `link` | one live link, as others see it |
 //! | `glance` | what an upgrade's gates look at |
+//! | `pairing` | two links that carry one sync |
 //! | `refusals` | what was refused lately |
 //! | `workers` | the threads that links run on |
 //! | `spoken` | what an upgrade holds the links to |
@@ -33,6 +34,7 @@ mod link;
 mod listening;
 mod metrics;
 mod opening;
+mod pairing;
 mod pump;
 mod refusals;
 mod reload;

@@ -3,14 +3,14 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use segue_wire::{Answer, End, Grade, Note, PeerName, Question, Release, Side, StreamKey, Verdict};
 
-use super::{Shared, link::Link, shared::unix_now_s};
+use super::{Shared, bounds::Limit, link::Link, shared::unix_now_s};
 use crate::{
     config::{self, LinkTarget},
     peers::Known,
@@ -30,18 +30,26 @@ pub struct Opening {
     pub configured: config::Link,
     /// The listener sees another address than the dialer's.
     hides_dialer: bool,
+    /// The link that this one joined.
+    first: OnceLock<u64>,
     /// Of the stream that was saved last.
     journal: Mutex<Option<(StreamKey, Journal)>>,
 }
 
 impl Opening {
     pub fn new(shared: Arc<Shared>, configured: config::Link, hides_dialer: bool) -> Self {
-        Self { shared, configured, hides_dialer, journal: Mutex::default() }
+        Self { shared, configured, hides_dialer, first: OnceLock::new(), journal: Mutex::default() }
     }
 
     pub async fn answer(&self, link: &Link, question: Question) -> Answer {
         match question {
-            Question::Ends { listening_port, address } => self.ends(link, listening_port, address).await,
+            Question::Ends { listening_port, address, joins } => {
+                match joins.and_then(|key| self.shared.pairing.join(link, &key)) {
+                    Some((first, offered)) => self.join(link, first, offered),
+                    None => self.ends(link, listening_port, address).await,
+                }
+            }
+            Question::Told => self.told(link).await,
             Question::Bus { listening_port, address } => self.bus(link, listening_port, address).await,
             Question::Client => self.client(link).await,
             Question::Stream(stream) => self.stream(link, &stream),
@@ -54,9 +62,44 @@ impl Opening {
         self.shared.supersede(link, &dialer.0, &listener.0, SUPERSEDE_TIME_MAX).await;
         let refuse_early = self.shared.refusals.early(&dialer.0, Instant::now());
         let end = |store: &FoundStore| End { name: store.0.clone(), release: release(store) };
-        let answer = Answer::Ends { dialer: end(&dialer), listener: end(&listener), refuse_early };
+        let answer =
+            Answer::Ends { dialer: end(&dialer), listener: end(&listener), refuse_early, joined: None };
         remember(link, [dialer, listener]);
         answer
+    }
+
+    /// Its ends are those of the link that it belongs to, which goes on.
+    fn join(&self, link: &Link, first: u64, offered: Bytes) -> Answer {
+        let _ = self.first.set(first);
+        let stores = self.shared.links().get(&first).map(|first| {
+            let facts = first.facts();
+            [&facts.dialer, &facts.listener].map(|end| (end.name.clone(), end.known.clone()))
+        });
+        let stores = stores.unwrap_or_default().map(|(name, known)| (name.unwrap_or_default(), known));
+        let refuse_early = self.shared.refusals.early(&stores[0].0, Instant::now());
+        let [dialer, listener] =
+            stores.each_ref().map(|store| End { name: store.0.clone(), release: release(store) });
+        remember(link, stores);
+        Answer::Ends { dialer, listener, refuse_early, joined: Some(offered) }
+    }
+
+    pub fn tell(&self, words: Bytes) {
+        if let Some(first) = self.first.get() {
+            self.shared.pairing.tell(*first, words);
+        }
+    }
+
+    async fn told(&self, link: &Link) -> Answer {
+        let limit = self.shared.config().limits.pairing_timeout;
+        let told = tokio::select! {
+            biased;
+            told = self.shared.pairing.told(link.id, limit) => told,
+            () = link.end.cancelled() => return Answer::Told(None),
+        };
+        if told.is_none() {
+            self.shared.hit(Limit::PairingTime);
+        }
+        Answer::Told(told)
     }
 
     /// A store that does not answer just now is what it was: without their bus its peers would give it up.
@@ -201,7 +244,10 @@ impl Opening {
     }
 
     pub fn spliced(&self, link: &Link) {
-        link.snapshot_under_way.store(false, Relaxed);
+        // A link that joined another one carries a snapshot and nothing else: it is under way until both ends close.
+        if self.first.get().is_none() {
+            link.snapshot_under_way.store(false, Relaxed);
+        }
         let mut facts = link.facts();
         facts.client |= facts.verdict.is_none();
     }
@@ -257,9 +303,15 @@ impl Opening {
                 shared.losses.record(&loss, peer.as_ref(), unix_now_s());
             }
             Note::Shift(bytes) => {
-                // Said first when the stream begins: behind the snapshot, if there was one.
-                link.snapshot_under_way.store(false, Relaxed);
+                // Said first when the stream begins: behind the snapshot, if there was one on this link.
+                if !shared.pairing.has_offer(link.id) {
+                    link.snapshot_under_way.store(false, Relaxed);
+                }
                 link.shift_bytes.store(bytes, Relaxed);
+            }
+            Note::Synced => {
+                shared.pairing.withdraw(link.id);
+                link.snapshot_under_way.store(false, Relaxed);
             }
             Note::OwnOffsets => link.own_offsets.store(true, Relaxed),
             Note::Refused(refusal) => {

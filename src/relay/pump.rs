@@ -321,6 +321,8 @@ impl<'a, 's> Feeding<'a, 's> {
                         session.answer(answer, &mut self.effects)?;
                     }
                 }
+                Effect::Offer(key, words) => self.opening.shared.pairing.offer(self.link, key, words),
+                Effect::Tell(words) => self.opening.tell(words),
                 Effect::Splice => {
                     self.session = None;
                     self.opening.spliced(self.link);

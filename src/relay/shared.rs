@@ -19,6 +19,7 @@ use super::{
     link::Link,
     listening::Listening,
     metrics::Metrics,
+    pairing::Pairing,
     pump::Stop,
     refusals::Refusals,
     translation::Translation,
@@ -52,6 +53,7 @@ pub struct Shared {
     pub(super) streams: Streams,
     pub(super) losses: LossReport,
     pub(super) refusals: Refusals,
+    pub(super) pairing: Pairing,
     pub(super) translation: Translation,
     pub(super) metrics: Metrics,
     pub(super) pipes: Pipes,
@@ -84,6 +86,7 @@ impl Shared {
             streams: Streams::open(&config.state.dir)?,
             losses: LossReport::new(),
             refusals: Refusals::default(),
+            pairing: Pairing::default(),
             translation: Translation::new(&config.translation, &config.state.dir)?,
             metrics,
             pipes: Pipes::new(config.limits.pipes_max),
@@ -141,8 +144,10 @@ impl Shared {
         if let Err(error) = getrandom::fill(&mut nonce) {
             tracing::error!(%error, "the system gives no random bytes");
         }
-        let hints = Hints { near, mode: settings.mode, on_loss: settings.loss, nonce };
-        let limits = self.config().limits.session;
+        let config = self.config();
+        let second_connection = config.translation.second_connection;
+        let hints = Hints { near, mode: settings.mode, on_loss: settings.loss, second_connection, nonce };
+        let limits = config.limits.session;
         let on_bus = if bus { self.protocol.open_bus(hints.clone(), limits) } else { None };
         on_bus.unwrap_or_else(|| self.protocol.open(hints, limits))
     }

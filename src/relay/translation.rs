@@ -186,11 +186,16 @@ impl Translation {
 #[cfg(test)]
 mod tests {
     use segue_redis::Redis;
+    use segue_wire::SecondConnection;
 
     use super::*;
 
     fn settings() -> Settings {
         Settings { mode: Mode::Auto, loss: LossPolicy::Refuse }
+    }
+
+    fn configured(loss: LossPolicy) -> config::Translation {
+        config::Translation { mode: Mode::Auto, loss, second_connection: SecondConnection::Strip }
     }
 
     fn change(mode: Option<&str>, loss: Option<&str>) -> TranslationChange {
@@ -223,8 +228,7 @@ mod tests {
     #[test]
     fn every_change_is_kept_and_written_down() {
         let dir = tempfile::tempdir().unwrap();
-        let configured = config::Translation { mode: Mode::Auto, loss: LossPolicy::Refuse };
-        let translation = Translation::new(&configured, dir.path()).unwrap();
+        let translation = Translation::new(&configured(LossPolicy::Refuse), dir.path()).unwrap();
         let changed = TranslationChanged {
             at_unix_s: 7,
             who: "ann".into(),
@@ -242,8 +246,7 @@ mod tests {
     #[test]
     fn an_operators_mode_outranks_what_an_upgrade_has_spoken() {
         let dir = tempfile::tempdir().unwrap();
-        let configured = config::Translation { mode: Mode::Auto, loss: LossPolicy::Degrade };
-        let translation = Translation::new(&configured, dir.path()).unwrap();
+        let translation = Translation::new(&configured(LossPolicy::Degrade), dir.path()).unwrap();
         let old: Spoken =
             Spoken { release: "redis-6.0".parse().unwrap(), who: "upgrade transaction 3".into() };
         assert!(translation.speak(Some(old.clone()), &old.who, 7));

@@ -43,6 +43,7 @@ impl Shared {
             node,
             config: self.reloads().clone(),
             translation: self.translation.status(),
+            second_connection: self.config().translation.second_connection.label().to_owned(),
             links,
             limits: self.limits(),
             refusals: self.refusals.recent(),
@@ -64,6 +65,7 @@ impl Shared {
                 Limit::HandshakeTime => (milliseconds(limits.handshake_timeout), None),
                 Limit::DialTime => (milliseconds(limits.dial_timeout), None),
                 Limit::TlsHandshakeTime => (milliseconds(limits.tls_handshake_timeout), None),
+                Limit::PairingTime => (milliseconds(limits.pairing_timeout), None),
             };
             LimitStatus {
                 limit: limit.key().to_owned(),

@@ -228,6 +228,31 @@ fn ends_and_passes((client, store): &(TcpStream, TcpStream), begun: &[u8]) -> bo
     ended.and_then(|()| store.read_exact(&mut vec![0; begun.len() + 2])).is_ok()
 }
 
+/// The master says that its snapshot comes on a second connection, which does not come through here.
+#[test]
+fn a_stream_without_its_snapshot_is_cut() {
+    let through = Through::start("pairing_timeout_ms = 300");
+    let (mut replica, mut master) = through.silent_link();
+    // A Valkey says itself what it is.
+    let steps: [(&[u8], &[u8]); 2] = [
+        (
+            b"*7\r\n$8\r\nREPLCONF\r\n$4\r\ncapa\r\n$3\r\neof\r\n$4\r\ncapa\r\n$6\r\npsync2\r\n$7\r\nversion\r\n$5\r\n8.0.1\r\n",
+            b"+OK\r\n",
+        ),
+        (b"*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n", b"+RDBCHANNELSYNC 7\r\n"),
+    ];
+    for (said, answer) in steps {
+        replica.write_all(said).unwrap();
+        master.read_exact(&mut vec![0; said.len()]).unwrap();
+        master.write_all(answer).unwrap();
+        replica.read_exact(&mut vec![0; answer.len()]).unwrap();
+    }
+    master.write_all(PING).unwrap();
+    assert!(is_gone(&replica) && is_gone(&master));
+    await_metric(&through.sidecar, "segue_limit_hits_total{limit=\"pairing_timeout_ms\"}", 1.0);
+    await_metric(&through.sidecar, "segue_refusals_total{reason=\"missing-connection\"}", 1.0);
+}
+
 /// While a session still sees the bytes: what waits for a store that reads nothing is bounded.
 #[test]
 fn an_undecided_link_to_a_store_that_never_reads_blocks_its_dialer() {

@@ -30,6 +30,8 @@ pub struct Plan<'a> {
     pub master: &'a str,
     pub replica: &'a str,
     pub loss: &'a str,
+    pub mode: &'a str,
+    pub second_connection: &'a str,
     pub master_arguments: &'a [&'a str],
     pub replica_arguments: &'a [&'a str],
     /// Lines for the config's `[node]` table.
@@ -38,7 +40,16 @@ pub struct Plan<'a> {
 
 impl Plan<'_> {
     pub fn new<'a>(master: &'a str, replica: &'a str) -> Plan<'a> {
-        Plan { master, replica, loss: "refuse", master_arguments: &[], replica_arguments: &[], node: "" }
+        Plan {
+            master,
+            replica,
+            loss: "refuse",
+            mode: "auto",
+            second_connection: "strip",
+            master_arguments: &[],
+            replica_arguments: &[],
+            node: "",
+        }
     }
 
     /// Starts all three; the replica is not linked yet.
@@ -67,8 +78,9 @@ listen = "127.0.0.1:{link_port}"
 to = "store"
 
 [translation]
-mode = "auto"
+mode = "{mode}"
 loss = "{loss}"
+second_connection = "{second_connection}"
 
 [admin]
 listen = "127.0.0.1:{admin}"
@@ -80,6 +92,8 @@ listen = "127.0.0.1:{metrics}"
             replica = replica.address(),
             node = self.node,
             loss = self.loss,
+            mode = self.mode,
+            second_connection = self.second_connection,
         );
         let sidecar = Sidecar::start(Path::new(env!("CARGO_BIN_EXE_segue")), &config)?;
         Ok(Cluster { master, sidecar, replica, link_port })
@@ -195,7 +209,7 @@ listen = "127.0.0.1:{metrics}"
 
 /// A sidecar beside a master that many are to follow, and the port to follow it at; each replica is the peer
 /// of its place.
-pub fn sidecar_of(master: &Server, replicas: &[Server]) -> Result<(Sidecar, u16)> {
+pub fn sidecar_of(master: &Server, replicas: &[Server], second_connection: &str) -> Result<(Sidecar, u16)> {
     let [link_port, admin, metrics] = port::free_ports()?;
     let mut config = format!(
         r#"
@@ -212,6 +226,7 @@ to = "store"
 [translation]
 mode = "auto"
 loss = "degrade"
+second_connection = "{second_connection}"
 
 [admin]
 listen = "127.0.0.1:{admin}"

@@ -36,7 +36,7 @@ fn equal_releases_pass_unchanged() -> Result<()> {
 }
 
 /// A sidecar of the old node: its own store dials out through it to `n1` at `to`.
-fn outbound(replica: &Server, to: &str) -> Result<(Sidecar, u16)> {
+pub fn outbound(replica: &Server, to: &str, more: &str) -> Result<(Sidecar, u16)> {
     let [link, admin, metrics] = port::free_ports()?;
     let config = format!(
         r#"
@@ -50,6 +50,7 @@ store = "{to}"
 [[link]]
 listen = "127.0.0.1:{link}"
 to = "n1"
+{more}
 [admin]
 listen = "127.0.0.1:{admin}"
 [metrics]
@@ -65,7 +66,7 @@ fn an_outbound_link_is_translated_by_the_older_end() -> Result<()> {
     let master = Server::start(&Store::want("redis-8.0")?, Options::new())?;
     let replica = Server::start(&Store::want("redis-6.0")?, Options::new())?;
     data::fill_core(&mut master.client()?, 1)?;
-    let (sidecar, link) = outbound(&replica, &master.address())?;
+    let (sidecar, link) = outbound(&replica, &master.address(), "")?;
     follow(&replica, link)?;
     wait_for(SYNC_TIME_MAX, || Ok(link_is_up(&replica)?.then_some(())))?.context("the link stays down")?;
     let mut client = master.client()?;
@@ -84,7 +85,7 @@ fn an_outbound_link_is_translated_by_the_older_end() -> Result<()> {
 fn of_two_sidecars_on_a_link_exactly_one_translates() -> Result<()> {
     let cluster = Plan::new("redis-8.0", "redis-6.0").start()?;
     data::fill_core(&mut cluster.master.client()?, 1)?;
-    let (older_end, link) = outbound(&cluster.replica, &format!("127.0.0.1:{}", cluster.link_port))?;
+    let (older_end, link) = outbound(&cluster.replica, &format!("127.0.0.1:{}", cluster.link_port), "")?;
     follow(&cluster.replica, link)?;
     cluster.await_link_up()?;
     redis::cmd("SET").arg("k").arg("v").arg("EX").arg(1000).exec(&mut cluster.master.client()?)?;

@@ -11,7 +11,7 @@ use segue_bench::{
 use crate::cluster::{Cluster, Plan, SYNC_TIME_MAX, link_is_up};
 
 /// What the refusal and the loss must name.
-const fn expected(newer: Newer) -> (&'static str, &'static str) {
+pub const fn expected(newer: Newer) -> (&'static str, &'static str) {
     match newer {
         Newer::Functions => ("function-library", LIBRARY),
         Newer::FieldTtls => ("hash-field-ttl", "newer:hash:"),
@@ -33,7 +33,11 @@ fn refusal(cluster: &Cluster) -> Result<String> {
 }
 
 fn snapshot_is_refused(newer: Newer, master: &str, replica: &str) -> Result<()> {
-    let cluster = Plan::new(master, replica).start()?;
+    its_snapshot_is_refused(&Plan::new(master, replica).start()?, newer)
+}
+
+/// The replica is not linked yet.
+pub fn its_snapshot_is_refused(cluster: &Cluster, newer: Newer) -> Result<()> {
     let mut master = cluster.master.client()?;
     data::fill_core(&mut master, 1)?;
     data::fill_newer(&mut master, newer)?;
@@ -42,7 +46,7 @@ fn snapshot_is_refused(newer: Newer, master: &str, replica: &str) -> Result<()> 
     redis::cmd("SET").arg("mine").arg("kept").exec(&mut client)?;
     cluster.replicate()?;
 
-    let detail = refusal(&cluster)?;
+    let detail = refusal(cluster)?;
     let (kind, name) = expected(newer);
     ensure!(detail.contains(kind) && detail.contains(name), "the refusal names neither: {detail}");
     std::thread::sleep(std::time::Duration::from_secs(3));
@@ -63,7 +67,7 @@ fn snapshot_is_refused(newer: Newer, master: &str, replica: &str) -> Result<()> 
     let (code, answer) = cluster.sidecar.put_translation(&serde_json::json!({ "loss": "degrade" }))?;
     ensure!(code == 200, "{code} {answer}");
     cluster.await_link_up()?;
-    only_declared_differences(&cluster, newer)
+    only_declared_differences(cluster, newer)
 }
 
 fn only_declared_differences(cluster: &Cluster, newer: Newer) -> Result<()> {

@@ -4,6 +4,7 @@
 //! a failure. Run one test alone with `cargo test --test matrix <name>`.
 
 mod aof;
+mod apart;
 mod bus;
 mod chains;
 mod cluster;

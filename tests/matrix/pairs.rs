@@ -213,7 +213,7 @@ fn tail(log: &str) -> String {
 impl<'a> Lab<'a> {
     fn start(master: &str, replicas: &'a [Server]) -> Result<Self> {
         let master = start(master)?;
-        let (sidecar, link_port) = sidecar_of(&master, replicas)?;
+        let (sidecar, link_port) = sidecar_of(&master, replicas, "strip")?;
         Ok(Self { master, sidecar, link_port, replicas, lost: BTreeSet::new() })
     }
 

@@ -40,7 +40,7 @@ fn a_link_stays_under_new_limits_and_resumes_under_a_changed_peer() -> Result<()
 }
 
 /// Changes the file, says SIGHUP, and waits until so many reloads are counted.
-fn reload(cluster: &Cluster, from: &str, to: &str, reloads: f64) -> Result<()> {
+pub fn reload(cluster: &Cluster, from: &str, to: &str, reloads: f64) -> Result<()> {
     let file = cluster.sidecar.folder().join("segue.toml");
     let text = fs::read_to_string(&file)?;
     ensure!(text.contains(from), "no {from} in {text}");

@@ -26,6 +26,7 @@ fn idle() -> Status {
             spoken: None,
             changes: Vec::new(),
         },
+        second_connection: "strip".to_owned(),
         links: Vec::new(),
         limits: Vec::new(),
         refusals: Vec::new(),
@@ -36,10 +37,11 @@ fn idle() -> Status {
 fn a_node_without_links() {
     let mut status = idle();
     status.node.release = None;
+    status.second_connection = "translate".to_owned();
     assert_eq!(
         super::status(&status, NOW_UNIX_S),
         "node n1: redis store at 127.0.0.1:6401, release unknown\n\
-         segue 0.1.0, up 3h 12m; translation auto, loss refuse\n\
+         segue 0.1.0, up 3h 12m; translation auto, loss refuse, second connection translate\n\
          \n\
          no links\n"
     );

@@ -44,7 +44,11 @@ fn the_example_means_what_it_says() {
         mesh: None,
         etcd: None,
         tls: None,
-        translation: Translation { mode: Mode::Auto, loss: LossPolicy::Refuse },
+        translation: Translation {
+            mode: Mode::Auto,
+            loss: LossPolicy::Refuse,
+            second_connection: SecondConnection::Strip,
+        },
         upgrade: None,
         admin: "127.0.0.1:9901".parse().unwrap(),
         metrics: "127.0.0.1:9464".parse().unwrap(),
@@ -65,13 +69,13 @@ fn every_other_key_is_read() {
         "release = \"redis-8.0\"\nusername = \"u\"\npassword_file = \"pw\"",
     )
     .replace("mode = \"auto\"", "mode = \"redis-6.0\"")
-    .replace("loss = \"refuse\"", "loss = \"degrade\"")
+    .replace("loss = \"refuse\"", "loss = \"degrade\"\nsecond_connection = \"translate\"")
     .replace("127.0.0.1:6402", "store-2.example:6402")
         + "[state]\ndir = \"/var/lib/segue\"\n\
            [limits]\nlinks_max = 7\nheld_bytes_max = 1_048_576\nhandshake_bytes_max = 0x1000\n\
            offset_marks_max = 99\nundecided_links_max = 5\npipes_max = 0\n\
            held_bytes_total_max = 1_048_576\nhandshake_timeout_ms = 900\ndial_timeout_ms = 1500\nprobe_timeout_ms = 100\ndrain_ms = 700\n\
-           tls_handshake_timeout_ms = 800\n\
+           tls_handshake_timeout_ms = 800\npairing_timeout_ms = 600\n\
            [log]\nformat = \"json\"\nlevel = \"debug\"\n";
     let file = folder.path().join("segue.toml");
     std::fs::write(&file, text).unwrap();
@@ -91,6 +95,7 @@ fn every_other_key_is_read() {
     assert_eq!(config.peer("n2").unwrap().store.host(), "store-2.example");
     assert_eq!(config.translation.mode, Mode::Pin("redis-6.0".parse().unwrap()));
     assert_eq!(config.translation.loss, LossPolicy::Degrade);
+    assert_eq!(config.translation.second_connection, SecondConnection::Translate);
     assert_eq!(config.state.dir, Path::new("/var/lib/segue"));
     let session =
         segue_wire::Limits { held_bytes_max: 1 << 20, handshake_bytes_max: 4096, offset_marks_max: 99 };
@@ -105,6 +110,7 @@ fn every_other_key_is_read() {
         dial_timeout,
         probe_timeout,
         tls_handshake_timeout: Duration::from_millis(800),
+        pairing_timeout: Duration::from_millis(600),
         drain_time,
         session,
     };

@@ -143,11 +143,13 @@ fn bad_releases() {
 #[test]
 fn bad_modes() {
     assert_refused(
-        &changed("mode = \"auto\"", "mode = \"on\"").replace("\"refuse\"", "\"ignore\""),
+        &changed("mode = \"auto\"", "second_connection = \"pass\"\nmode = \"on\"")
+            .replace("\"refuse\"", "\"ignore\""),
         &[
-            "segue.toml:22: [translation] mode = \"on\": expected \"auto\", \"off\" or a release \
+            "segue.toml:22: [translation] second_connection = \"pass\": expected \"strip\" or \"translate\"",
+            "segue.toml:23: [translation] mode = \"on\": expected \"auto\", \"off\" or a release \
              <store>-<major>.<minor>, such as \"redis-6.0\"",
-            "segue.toml:23: [translation] loss = \"ignore\": expected \"refuse\" or \"degrade\"",
+            "segue.toml:24: [translation] loss = \"ignore\": expected \"refuse\" or \"degrade\"",
         ],
     );
     assert_refused(

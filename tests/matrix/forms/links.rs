@@ -56,7 +56,7 @@ struct Losses {
 impl<'a> Links<'a> {
     /// Links every replica to the empty master, and one more to it alone.
     pub fn start(master: &'a Server, replicas: &'a [Server], direct: Option<&'a Server>) -> Result<Self> {
-        let (sidecar, link_port) = sidecar_of(master, replicas)?;
+        let (sidecar, link_port) = sidecar_of(master, replicas, "strip")?;
         let logged_before_bytes = replicas.iter().map(|replica| replica.log_text().len()).collect();
         let mut links = Self {
             replicas,

@@ -54,14 +54,19 @@ impl Session for PassthroughSession {
 
 #[cfg(test)]
 mod tests {
-    use segue_wire::{LossPolicy, Mode};
+    use segue_wire::{LossPolicy, Mode, SecondConnection};
 
     use super::*;
 
     #[test]
     fn a_link_is_spliced_before_anyone_has_spoken() {
-        let hints =
-            Hints { near: Side::Listener, mode: Mode::Auto, on_loss: LossPolicy::Refuse, nonce: [0; 20] };
+        let hints = Hints {
+            near: Side::Listener,
+            mode: Mode::Auto,
+            on_loss: LossPolicy::Refuse,
+            second_connection: SecondConnection::Strip,
+            nonce: [0; 20],
+        };
         let mut session = Passthrough.open(hints, Limits::default());
         let mut out = Effects::new();
         let flow = session.feed(Side::Dialer, &mut BytesMut::new(), &mut out);

@@ -2,7 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use segue_wire::{
-    Answer, Effect, Effects, End, Hints, Limits, LossPolicy, Mode, Protocol, Question, Release, Side,
+    Answer, Effect, Effects, End, Hints, Limits, LossPolicy, Mode, Protocol, Question, Release,
+    SecondConnection, Side,
 };
 
 use crate::{Redis, offsets::OffsetMap, saved};
@@ -19,6 +20,11 @@ pub fn fuzz(data: &[u8]) {
             near: if setting & 4 == 0 { Side::Listener } else { Side::Dialer },
             mode: Mode::Auto,
             on_loss,
+            second_connection: if setting & 8 == 0 {
+                SecondConnection::Strip
+            } else {
+                SecondConnection::Translate
+            },
             nonce: [7; 20],
         },
         LIMITS,
@@ -37,7 +43,13 @@ pub fn fuzz(data: &[u8]) {
 
 /// A ping with a header of zeros, and the data behind it, in pieces as for [`fuzz`].
 pub fn fuzz_bus(data: &[u8]) {
-    let hints = Hints { near: Side::Listener, mode: Mode::Auto, on_loss: LossPolicy::Refuse, nonce: [7; 20] };
+    let hints = Hints {
+        near: Side::Listener,
+        mode: Mode::Auto,
+        on_loss: LossPolicy::Refuse,
+        second_connection: SecondConnection::Strip,
+        nonce: [7; 20],
+    };
     let Some(mut session) = Redis.open_bus(hints, LIMITS) else { return };
     let mut input = [BytesMut::new(), BytesMut::new()];
     let mut ping = b"RCmb\0\0\x08\xd0\0\x01".to_vec();
@@ -105,9 +117,12 @@ fn answer(question: &Question) -> Answer {
     let state =
         || -> Bytes { saved::branch("b", "a", false, &mut OffsetMap::new(10, 10, LIMITS.offset_marks_max)) };
     match question {
-        Question::Ends { .. } => {
-            Answer::Ends { dialer: end("a", 5, 0), listener: end("b", 8, 0), refuse_early: None }
-        }
+        Question::Ends { .. } => Answer::Ends {
+            dialer: end("a", 5, 0),
+            listener: end("b", 8, 0),
+            refuse_early: None,
+            joined: Some(Bytes::from_static(b"c")),
+        },
         Question::Bus { .. } => Answer::Stores {
             dialer: end("a", 8, 0).release,
             listener: Some(Release::new("valkey", 9, 1, None)),
@@ -117,6 +132,7 @@ fn answer(question: &Question) -> Answer {
             Answer::Stores { dialer: end("a", 8, 0).release, listener: end("b", 5, 0).release, hidden: None }
         }
         Question::OwnOffsets => Answer::OwnOffsets(true),
+        Question::Told => Answer::Told(Some(Bytes::from_static(b"b 10 1"))),
         Question::Stream(_) => Answer::Stream { dialer: Some(state()), listener: None },
     }
 }

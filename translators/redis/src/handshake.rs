@@ -5,7 +5,7 @@
 //! Master to replica: one line for each.
 
 use bytes::{Bytes, BytesMut};
-use segue_wire::{End, Hints, Mode, Refusal, Release, Side, Verdict};
+use segue_wire::{End, Hints, Mode, Refusal, Release, SecondConnection, Side, Verdict};
 
 use crate::{
     releases::{self, Pair, Since, since},
@@ -46,6 +46,10 @@ pub struct Announced {
     pub eof: bool,
     /// Valkey says its version; Redis does not.
     pub version: Option<String>,
+    /// This connection is for the snapshot alone; what comes after it is on another one.
+    pub snapshot_only: bool,
+    /// That one, by the name that its master has for it; Valkey does not say.
+    pub main_client: Option<u64>,
 }
 
 /// A sidecar at the replica's end asks whether one at the master's end sees to the link.
@@ -57,8 +61,9 @@ pub fn is_peers_question(replconf: &Command) -> bool {
     options(replconf).any(|(option, _)| option.eq_ignore_ascii_case(b"segue"))
 }
 
-/// Capabilities that move the snapshot to a second connection, where Segue could not follow it.
-const SECOND_CONNECTION: [&[u8]; 2] = [b"rdb-channel-repl", b"dual-channel"];
+/// Capabilities that move the snapshot to a second connection, and the masters that then do so.
+const SECOND_CONNECTIONS: [(&[u8], Since); 2] =
+    [(b"rdb-channel-repl", since::redis(8, 0)), (b"dual-channel", since::valkey(8, 0))];
 
 impl Announced {
     pub fn learn(&mut self, replconf: &Command) {
@@ -70,6 +75,8 @@ impl Announced {
                 b"capa" if value.eq_ignore_ascii_case(b"eof") => self.eof = true,
                 // Another sidecar may have said this one.
                 b"version" if value != NEWEST_VERSION => self.version = text().map(str::to_owned),
+                b"rdb-channel" => self.snapshot_only = value == "1",
+                b"main-ch-client-id" => self.main_client = text().and_then(|id| id.parse().ok()),
                 _ => {}
             }
         }
@@ -78,6 +85,22 @@ impl Announced {
     pub fn release(&self) -> Option<Release> {
         releases::recognize("valkey", self.version.as_deref()?)
     }
+
+    /// What a connection for the snapshot alone knows of the other one, to join it by.
+    pub fn joins(&self) -> Option<String> {
+        self.snapshot_only.then(|| match self.main_client {
+            Some(client) => joined_by_client(client),
+            None => self.joined_by_port(),
+        })
+    }
+
+    pub fn joined_by_port(&self) -> String {
+        format!("port {}", self.listening_port.unwrap_or(0))
+    }
+}
+
+pub fn joined_by_client(client: u64) -> String {
+    format!("client {client}")
 }
 
 pub fn has_capabilities(replconf: &Command) -> bool {
@@ -90,13 +113,13 @@ const SAY_VERSION: Since = since::valkey(8, 0);
 const NEWEST_VERSION: &[u8] = b"255.255.255";
 
 /// The command as a rewritten link needs it; `None` if that is as it came. Left out are capabilities that it
-/// can't have; said is that the replica takes whatever the master writes.
-pub fn for_rewriting(replconf: &Command, pair: &Pair) -> Option<Bytes> {
+/// is not to have; said is that the replica takes whatever the master writes.
+pub fn for_rewriting(replconf: &Command, pair: &Pair, second: SecondConnection) -> Option<Bytes> {
     let says_version = SAY_VERSION.has(pair.from);
     let mut said: Vec<&[u8]> = vec![b"REPLCONF"];
     for (option, value) in options(replconf) {
         let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
-        if is(b"capa") && SECOND_CONNECTION.iter().any(|c| value.eq_ignore_ascii_case(c)) {
+        if is(b"capa") && is_left_out(value, pair, second) {
             continue;
         }
         let value = if says_version && is(b"version") { NEWEST_VERSION } else { value };
@@ -117,6 +140,12 @@ pub fn for_rewriting(replconf: &Command, pair: &Pair) -> Option<Bytes> {
     let mut out = BytesMut::new();
     resp::write(&mut out, &said);
     Some(out.freeze())
+}
+
+fn is_left_out(capability: &[u8], pair: &Pair, second: SecondConnection) -> bool {
+    SECOND_CONNECTIONS.iter().any(|(named, since)| {
+        capability.eq_ignore_ascii_case(named) && (second == SecondConnection::Strip || !since.has(pair.from))
+    })
 }
 
 fn options(replconf: &Command) -> impl Iterator<Item = (&Bytes, &Bytes)> {
@@ -219,7 +248,7 @@ mod tests {
     #[test]
     fn capabilities_for_a_second_connection_are_left_out() {
         let pair = pair("redis-8.0", "redis-6.0");
-        let said = |words: &[&str]| for_rewriting(&command(words), &pair);
+        let said = |words: &[&str]| for_rewriting(&command(words), &pair, SecondConnection::Strip);
         let replconf = ["REPLCONF", "capa", "eof", "capa", "psync2", "capa", "rdb-channel-repl"];
         assert_eq!(said(&replconf), Some(written(&["REPLCONF", "capa", "eof", "capa", "psync2"])));
         assert_eq!(said(&["REPLCONF", "capa", "eof"]), None);
@@ -229,9 +258,25 @@ mod tests {
     }
 
     #[test]
+    fn a_second_connection_is_offered_to_masters_that_know_it() {
+        let said = |from, to, capability| {
+            let replconf = command(&["REPLCONF", "capa", "psync2", "capa", capability]);
+            for_rewriting(&replconf, &pair(from, to), SecondConnection::Translate)
+        };
+        assert_eq!(said("redis-8.10", "redis-8.0", "rdb-channel-repl"), None);
+        let alone = Some(written(&["REPLCONF", "capa", "psync2"]));
+        assert_eq!(said("redis-8.10", "valkey-8.0", "dual-channel"), alone);
+        assert_eq!(said("redis-7.4", "redis-7.2", "rdb-channel-repl"), alone);
+        assert_eq!(said("redict-7.3", "redis-7.2", "rdb-channel-repl"), alone);
+        let newest =
+            written(&["REPLCONF", "capa", "psync2", "capa", "dual-channel", "version", "255.255.255"]);
+        assert_eq!(said("valkey-9.1", "valkey-8.0", "dual-channel"), Some(newest));
+    }
+
+    #[test]
     fn a_valkey_is_asked_for_its_own_snapshot() {
         let pair = pair("valkey-9.1", "redis-7.2");
-        let said = |words: &[&str]| for_rewriting(&command(words), &pair);
+        let said = |words: &[&str]| for_rewriting(&command(words), &pair, SecondConnection::Strip);
         let capabilities = ["REPLCONF", "capa", "eof", "capa", "psync2"];
         let newest = ["REPLCONF", "capa", "eof", "capa", "psync2", "version", "255.255.255"];
         assert_eq!(said(&capabilities), Some(written(&newest)));
@@ -261,7 +306,13 @@ mod tests {
     }
 
     fn hints(mode: Mode) -> Hints {
-        Hints { near: Side::Listener, mode, on_loss: segue_wire::LossPolicy::Refuse, nonce: [0; 20] }
+        Hints {
+            near: Side::Listener,
+            mode,
+            on_loss: segue_wire::LossPolicy::Refuse,
+            second_connection: SecondConnection::Strip,
+            nonce: [0; 20],
+        }
     }
 
     #[test]

@@ -136,6 +136,10 @@ impl OffsetMap {
         Some(Self::new(replica, master, self.marks_max))
     }
 
+    pub const fn replica(&self) -> u64 {
+        self.replica
+    }
+
     pub const fn master(&self) -> u64 {
         self.master
     }

@@ -30,6 +30,8 @@ pub struct Stream {
     db: Option<u64>,
     /// The counts would part here, and the replica still follows by the master's id.
     parting: bool,
+    /// Something of this stream was left out.
+    lost: bool,
     /// The first loss is not saved yet.
     losing: bool,
     /// Bytes appended since the map was saved whole.
@@ -104,7 +106,7 @@ impl Stream {
         map: OffsetMap,
         out: &mut Effects,
     ) -> Self {
-        let mut stream = Self {
+        let stream = Self {
             rules,
             limits,
             policy,
@@ -114,23 +116,42 @@ impl Stream {
             in_transaction: false,
             db: None,
             parting: false,
+            lost: false,
             losing: false,
             journal_bytes: 0,
             given: Effects::new(),
         };
         if stream.course.branch.is_some() {
             out.note(Note::OwnOffsets);
-            out.push(Effect::Save(stream.course.trunk_key(), saved::branched_off(stream.course.incomplete)));
-        } else if stream.course.incomplete {
-            out.push(Effect::Save(stream.course.trunk_key(), saved::incomplete()));
         }
-        stream.save_whole(out);
         out.note(Note::Shift(stream.map.shift()));
         stream
     }
 
     pub const fn map(&self) -> &OffsetMap {
         &self.map
+    }
+
+    /// Says what is known from here on of the replica in its master's own stream.
+    pub fn mark_trunk(&self, out: &mut Effects) {
+        let Course { branch, incomplete, .. } = &self.course;
+        let key = self.course.trunk_key();
+        out.push(if branch.is_some() || self.parting {
+            Effect::Save(key, saved::branched_off(*incomplete))
+        } else if *incomplete {
+            Effect::Save(key, saved::incomplete())
+        } else {
+            Effect::Forget(key)
+        });
+    }
+
+    /// The replica has the snapshot that this stream goes on from; was anything left out of that?
+    pub fn settle(&mut self, left_out: bool, out: &mut Effects) {
+        self.course.incomplete = left_out || self.lost;
+        if !self.parting {
+            self.mark_trunk(out);
+        }
+        self.save_whole(out);
     }
 
     /// The master's offset that the replica's stands for.
@@ -148,11 +169,7 @@ impl Stream {
         out.append(&mut given);
         self.given = given;
         fed?;
-        if !self.parting {
-            return Ok(Fed::GoesOn);
-        }
-        out.push(Effect::Save(self.course.trunk_key(), saved::branched_off(self.course.incomplete)));
-        Ok(Fed::Parts)
+        Ok(if self.parting { Fed::Parts } else { Fed::GoesOn })
     }
 
     fn translate(&mut self, input: &mut BytesMut, out: &mut Effects) -> Result<(), FaultKind> {
@@ -251,7 +268,8 @@ impl Stream {
             return Ok(());
         }
         for loss in losses {
-            self.losing |= loss.grade == Grade::Data && !self.course.incomplete;
+            self.lost |= loss.grade == Grade::Data;
+            self.losing |= self.lost && !self.course.incomplete;
             out.note(Note::Lost(loss));
         }
         for rule in rules {
@@ -330,7 +348,7 @@ impl Stream {
     }
 
     /// Nothing need be known of a replica that counts as its master does.
-    fn save_whole(&mut self, out: &mut Effects) {
+    pub fn save_whole(&mut self, out: &mut Effects) {
         let Course { trunk, follower, branch: Some(branch), incomplete, .. } = &self.course else { return };
         self.journal_bytes = 0;
         let state = saved::branch(trunk, follower, *incomplete, &mut self.map);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use segue_redis::Redis;
 use segue_wire::{
     Answer, Effect, Effects, Fault, Flow, Hints, Limits, LossPolicy, Mode, Note, Protocol, Question, Refusal,
-    Release, Session, Side,
+    Release, SecondConnection, Session, Side,
 };
 
 const HEADER_BYTES: usize = 2256;
@@ -27,7 +27,13 @@ struct Bus {
 
 impl Bus {
     fn open(dialer: &str, listener: &str, mode: Mode) -> Self {
-        let hints = Hints { near: Side::Listener, mode, on_loss: LossPolicy::Refuse, nonce: [7; 20] };
+        let hints = Hints {
+            near: Side::Listener,
+            mode,
+            on_loss: LossPolicy::Refuse,
+            second_connection: SecondConnection::Strip,
+            nonce: [7; 20],
+        };
         let limits = Limits { held_bytes_max: 16_384, ..Limits::default() };
         Self {
             session: Redis.open_bus(hints, limits).unwrap(),

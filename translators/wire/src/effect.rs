@@ -11,6 +11,11 @@ pub enum Effect {
     Send(Side, Bytes),
     /// The session waits for an [`Answer`].
     Ask(Question),
+    /// Another connection of this dialer's to this listener may join this one by this key, and is told so
+    /// many bytes; in place of any offer before.
+    Offer(String, Bytes),
+    /// For the connection that this one joined.
+    Tell(Bytes),
     /// Remember this state of a stream in place of any before: what follows relies on it, whatever
     /// happens to process or host.
     Save(StreamKey, Bytes),
@@ -43,13 +48,18 @@ pub enum Note {
     OwnOffsets,
     /// Something that was said is kept from the other side; the link goes on.
     Refused(Refusal),
+    /// It has the snapshot that came on another connection.
+    Synced,
 }
 
 /// What a session cannot know by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// Who stands at the two ends? What the dialer announced about itself may tell.
-    Ends { listening_port: Option<u16>, address: Option<String> },
+    /// Who stands at the two ends? What the dialer announced about itself may tell. `joins`: it belongs to
+    /// the connection that made an offer by this key.
+    Ends { listening_port: Option<u16>, address: Option<String>, joins: Option<String> },
+    /// What does the connection say that joined this one? The answer may take its time.
+    Told,
     /// Which stores does this link of the bus join? Likewise.
     Bus { listening_port: Option<u16>, address: Option<String> },
     /// The dialer speaks as a client of the listener: is it a store, and which ones are they?
@@ -63,12 +73,16 @@ pub enum Question {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A release is `None` where it can't be had; a name always is one, stable over reconnects.
-    /// `refuse_early`: a recent refusal of this dialer, which would only repeat itself now.
+    /// `refuse_early`: a recent refusal of this dialer, which would only repeat itself now. `joined`: what the
+    /// connection offered that this one belongs to, if it is there.
     Ends {
         dialer: End,
         listener: End,
         refuse_early: Option<Refusal>,
+        joined: Option<Bytes>,
     },
+    /// `None`: nothing in time.
+    Told(Option<Bytes>),
     /// A release is `None` where it can't be had; that of a dialer which is a client may have been another
     /// one before. `hidden`: the dialer's address, where the listener sees another one.
     Stores {

@@ -67,6 +67,10 @@ pub enum Refusal {
         "slots can't move as a whole from {from} to {to}, which does not understand all that it sends: move their keys with MIGRATE"
     )]
     SlotMigration { from: Release, to: Release },
+    #[error(
+        "the snapshot comes on a second connection, and the other one of the two did not pass here or is gone"
+    )]
+    MissingConnection,
 }
 
 impl Refusal {
@@ -80,6 +84,7 @@ impl Refusal {
             Self::MissingCapability { .. } => "missing-capability",
             Self::ShiftedOffsets => "shifted-offsets",
             Self::SlotMigration { .. } => "slot-migration",
+            Self::MissingConnection => "missing-connection",
         }
     }
 }

@@ -28,7 +28,7 @@ pub use effect::{Answer, Effect, Effects, End, Note, PeerName, Question, StreamK
 pub use fault::{Fault, FaultKind, Refusal};
 pub use limits::Limits;
 pub use loss::{Grade, Loss, LossPolicy};
-pub use protocol::{Flow, Hints, Mode, Protocol, Session};
+pub use protocol::{Flow, Hints, Mode, Protocol, SecondConnection, Session};
 pub use release::{ParseReleaseError, Release, Verdict};
 
 /// One of the two ends of a link.

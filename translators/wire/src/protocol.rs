@@ -82,8 +82,36 @@ pub struct Hints {
     pub near: Side,
     pub mode: Mode,
     pub on_loss: LossPolicy,
+    pub second_connection: SecondConnection,
     /// Random bytes from the relay: translators have no randomness of their own.
     pub nonce: [u8; 20],
+}
+
+/// What becomes of a store's offer to take its snapshot over a second connection, where it is rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondConnection {
+    /// Left out: the snapshot comes over the one connection.
+    Strip,
+    /// Taken: both connections are rewritten.
+    Translate,
+}
+
+impl SecondConnection {
+    pub const ALL: [Self; 2] = [Self::Strip, Self::Translate];
+
+    /// The one with this label.
+    #[must_use]
+    pub fn named(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|second| second.label() == label)
+    }
+
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Strip => "strip",
+            Self::Translate => "translate",
+        }
+    }
 }
 
 /// How the sidecar translates.

@@ -43,7 +43,7 @@ impl RedisSession {
         out.note(Note::Decided { verdict: verdict.clone(), target });
         match (verdict, pair) {
             (Verdict::Refuse(refusal), _) => self.refuse(refusal, out)?,
-            (_, Some(pair)) => self.begin_rewrite(pair, psync, out)?,
+            (_, Some(pair)) => self.begin_rewrite(pair, raw, psync, out)?,
             (_, None) => self.begin_same(raw, psync, out)?,
         }
         Ok(true)
@@ -119,11 +119,15 @@ impl RedisSession {
     fn begin_rewrite(
         &mut self,
         pair: Pair,
+        raw: Bytes,
         psync: Option<Psync>,
         out: &mut Effects,
     ) -> Result<(), FaultKind> {
         if let Some(refusal) = self.refuse_early.take() {
             return self.refuse(refusal, out);
+        }
+        if self.announced.snapshot_only {
+            return self.begin_snapshot_only(pair, raw, out);
         }
         let Some(psync) = psync else {
             return self.refuse(Refusal::MissingCapability { capability: "psync2" }, out);
@@ -150,8 +154,12 @@ impl RedisSession {
 
     /// Where a replica goes on that has `stream` up to `offset`, if that can be proved.
     fn resume(&self, stream: String, offset: u64, saved: Option<Saved>) -> Option<Resume> {
+        // Of a snapshot that comes on another connection, all else that is known is of before.
+        let apart = self.apart.is_some();
+        let saved = saved.filter(|saved| !apart || matches!(saved.place, Place::Branch(_)));
         // Of an id that is no branch, no replica was ever told another offset than its master's.
-        let Saved { place, incomplete } = saved.unwrap_or(Saved { place: Place::Trunk, incomplete: false });
+        let incomplete = apart && self.hints.on_loss == LossPolicy::Degrade;
+        let Saved { place, incomplete } = saved.unwrap_or(Saved { place: Place::Trunk, incomplete });
         // Whoever has not all, and must have all, gets all: or is refused by what it can't have.
         if incomplete && self.hints.on_loss == LossPolicy::Refuse {
             return None;
@@ -169,7 +177,7 @@ impl RedisSession {
     }
 
     /// A replica that is told `-NOMASTERLINK` logs the line, keeps its data and tries again later.
-    fn refuse(&mut self, refusal: Refusal, out: &mut Effects) -> Result<(), FaultKind> {
+    pub(super) fn refuse(&mut self, refusal: Refusal, out: &mut Effects) -> Result<(), FaultKind> {
         let line = format!("-NOMASTERLINK Segue refuses this link: {refusal}").replace(['\r', '\n'], " ");
         out.send_slice(REPLICA, line.as_bytes());
         out.send_slice(REPLICA, b"\r\n");

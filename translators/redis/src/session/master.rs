@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use segue_wire::{Effect, Effects, FaultKind, Flow};
 
-use super::{Begun, Phase, REPLICA, RedisSession, Resume, client::count_replies};
+use super::{Begun, Phase, REPLICA, RedisSession, Resume, apart, client::count_replies};
 use crate::{
     handshake,
     offsets::OffsetMap,
@@ -56,15 +56,23 @@ impl RedisSession {
                     }
                     self.await_loading(out);
                 }
+                Phase::AwaitsStream { .. } => {
+                    // A master says nothing here before the stream begins, so that blank lines are of it, too.
+                    if input.is_empty() {
+                        return Ok(Flow::More);
+                    }
+                    if !self.begin_stream(out)? {
+                        return Ok(Flow::Hold);
+                    }
+                }
                 // A byte that comes with the mark would hang the replica: it looks for the mark at the
                 // very end of what it reads.
-                Phase::Loading(_) => return Ok(Flow::Hold),
+                Phase::Loading(_) | Phase::Parting(_) => return Ok(Flow::Hold),
                 Phase::Streaming(stream) => {
-                    if stream.feed(input, out)? == Fed::Parts {
-                        self.phase = Phase::Over;
-                        out.push(Effect::Close);
+                    if stream.feed(input, out)? == Fed::GoesOn {
+                        return Ok(Flow::More);
                     }
-                    return Ok(Flow::More);
+                    self.part(out);
                 }
             }
         }
@@ -90,7 +98,22 @@ impl RedisSession {
         let text = String::from_utf8_lossy(line.trim_ascii()).into_owned();
         let mut words = text.split(' ');
         match (words.next().unwrap_or_default(), words.next(), words.next()) {
+            (error, ..) if error.starts_with('-') => {
+                self.phase = Phase::Handshake { replies_due: 0, in_line: false };
+                out.send(REPLICA, line);
+            }
+            _ if self.announced.snapshot_only => self.snapshot_reply(pair, &text, out)?,
+            ("+RDBCHANNELSYNC", Some(client), None) => {
+                let Ok(client) = client.parse() else { return Err(unexpected_reply(&text)) };
+                self.await_apart(pair, Some(client), resume, out);
+                out.send(REPLICA, line);
+            }
+            ("+DUALCHANNELSYNC", None, _) => {
+                self.await_apart(pair, None, resume, out);
+                out.send(REPLICA, line);
+            }
             ("+FULLRESYNC", Some(trunk), Some(offset)) => {
+                self.apart = None;
                 let Ok(offset) = offset.parse() else { return Err(unexpected_reply(&text)) };
                 let course = self.begin_anew(&pair, trunk.to_owned(), resume, out);
                 let id = course.branch.as_deref().unwrap_or(trunk);
@@ -105,10 +128,6 @@ impl RedisSession {
                 self.phase = Phase::Streaming(Box::new(self.stream(pair, course, map, out)));
                 out.send(REPLICA, told.unwrap_or(line));
             }
-            (error, ..) if error.starts_with('-') => {
-                self.phase = Phase::Handshake { replies_due: 0, in_line: false };
-                out.send(REPLICA, line);
-            }
             _ => return Err(unexpected_reply(&text)),
         }
         Ok(())
@@ -116,6 +135,16 @@ impl RedisSession {
 
     /// A full sync: by the master's id, unless the counts would part soon, or were about to before.
     fn begin_anew(&self, pair: &Pair, trunk: String, resume: Option<Resume>, out: &mut Effects) -> Course {
+        let branch = self.branch_anew(pair, resume, out);
+        self.course_anew(trunk, branch)
+    }
+
+    pub(super) fn branch_anew(
+        &self,
+        pair: &Pair,
+        resume: Option<Resume>,
+        out: &mut Effects,
+    ) -> Option<String> {
         let parting = resume.as_ref().is_some_and(|resume| resume.begun == Begun::Parting);
         if let Some(resume) = resume {
             out.push(Effect::Forget(self.trunk_key(resume.trunk)));
@@ -127,7 +156,10 @@ impl RedisSession {
         }
         let branches =
             parting || branches_at_once(&Rules::new(pair.clone(), self.hints.on_loss), &self.limits);
-        let branch = branches.then(|| self.new_id());
+        branches.then(|| self.new_id())
+    }
+
+    pub(super) fn course_anew(&self, trunk: String, branch: Option<String>) -> Course {
         Course { trunk, follower: self.follower(), branch, earlier: None, incomplete: false }
     }
 
@@ -141,7 +173,10 @@ impl RedisSession {
             out.push(Effect::Forget(self.trunk_key(before)));
         }
         let earlier = match begun {
-            Begun::Branch { id, follower } if follower == self.follower() => Some(Course::branch_key(id)),
+            // One that was told with a snapshot on another connection is this link's own.
+            Begun::Branch { id, follower } if follower == self.follower() && self.apart.is_none() => {
+                Some(Course::branch_key(id))
+            }
             _ => None,
         };
         let branch = branches.then(|| self.new_id());
@@ -179,8 +214,10 @@ impl RedisSession {
             std::mem::replace(&mut self.phase, Phase::Over)
         {
             course.incomplete = snapshot.left_out();
-            if course.branch.is_none() {
-                out.push(Effect::Forget(self.trunk_key(course.trunk.clone())));
+            if self.announced.snapshot_only {
+                out.push(apart::tell(&course, offset));
+                snapshot.end(out);
+                return self.pass_on(out);
             }
             let map = OffsetMap::new(offset, offset, self.limits.offset_marks_max);
             self.phase = Phase::Loading(Box::new(self.stream(pair, course, map, out)));
@@ -188,11 +225,17 @@ impl RedisSession {
         }
     }
 
-    fn stream(&self, pair: Pair, course: Course, map: OffsetMap, out: &mut Effects) -> Stream {
-        Stream::new(Rules::new(pair, self.hints.on_loss), self.limits, self.hints.on_loss, course, map, out)
+    pub(super) fn stream(&self, pair: Pair, course: Course, map: OffsetMap, out: &mut Effects) -> Stream {
+        let rules = Rules::new(pair, self.hints.on_loss);
+        let mut stream = Stream::new(rules, self.limits, self.hints.on_loss, course, map, out);
+        if self.apart.is_none() {
+            stream.mark_trunk(out);
+        }
+        stream.save_whole(out);
+        stream
     }
 }
 
-fn unexpected_reply(text: &str) -> FaultKind {
+pub(super) fn unexpected_reply(text: &str) -> FaultKind {
     FaultKind::Malformed { what: "answer to PSYNC", detail: format!("\"{}\"", text.escape_debug()) }
 }

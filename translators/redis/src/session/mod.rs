@@ -21,14 +21,18 @@
 //! asks for it before it would itself: `REPLCONF segue 1`, to which a sidecar that will see to the link
 //! answers `+SEGUE 1`, and any store with an error.
 //!
+//! A snapshot may come on a connection of its own: then two sessions carry one sync (`apart`).
+//!
 //! | module | holds |
 //! |---|---|
 //! | here | the phases, and what a session keeps |
 //! | `replica` | the dialer's bytes |
 //! | `begin` | `PSYNC`: the link's fate |
 //! | `master` | the listener's bytes |
+//! | `apart` | a snapshot on a connection of its own |
 //! | `client` | another store's `RESTORE`s |
 
+mod apart;
 mod begin;
 mod client;
 mod master;
@@ -39,6 +43,7 @@ use segue_wire::{
     Answer, Effects, End, Fault, FaultKind, Flow, Hints, Limits, Refusal, Session, Side, StreamKey,
 };
 
+use apart::{Apart, Offered, SnapshotAt};
 use client::Client;
 
 use crate::{
@@ -63,6 +68,12 @@ pub struct RedisSession {
     /// What was saved of the stream that the replica asks for; for the replica, for the master.
     saved: Option<(Option<Saved>, Option<Saved>)>,
     refuse_early: Option<Refusal>,
+    /// What the connection of the stream offered, where this one is for the snapshot alone.
+    joined: Option<Offered>,
+    /// What the connection of the snapshot says, where this one is for the stream.
+    told: Option<Result<SnapshotAt, Refusal>>,
+    /// The replica does not have the snapshot yet that comes on another connection.
+    apart: Option<Apart>,
     /// Another sidecar's word that it sees to this link, once asked for.
     peer_translates: Option<bool>,
     waiting: bool,
@@ -101,8 +112,15 @@ enum Phase {
         course: Course,
         offset: u64,
     },
+    /// The snapshot comes on another connection, and says where this one's stream begins.
+    AwaitsStream {
+        pair: Pair,
+        branch: Option<String>,
+    },
     Loading(Box<Stream>),
     Streaming(Box<Stream>),
+    /// The counts would part here, once the replica has the snapshot that comes on another connection.
+    Parting(Box<Stream>),
     /// The dialer is a client, and may be a store.
     Client(Box<Client>),
     Over,
@@ -137,6 +155,9 @@ impl RedisSession {
             ends: None,
             saved: None,
             refuse_early: None,
+            joined: None,
+            told: None,
+            apart: None,
             peer_translates: None,
             waiting: false,
             collect: Collect::default(),
@@ -169,12 +190,16 @@ impl Session for RedisSession {
         })
     }
 
-    fn answer(&mut self, answer: Answer, _: &mut Effects) -> Result<(), Fault> {
+    fn answer(&mut self, answer: Answer, out: &mut Effects) -> Result<(), Fault> {
         self.waiting = false;
         match answer {
-            Answer::Ends { dialer, listener, refuse_early } => {
+            Answer::Ends { dialer, listener, refuse_early, joined } => {
                 self.ends = Some((dialer, listener));
                 self.refuse_early = refuse_early;
+                self.joined = joined.and_then(|offered| Offered::decode(&offered));
+            }
+            Answer::Told(told) => {
+                self.hear(told.and_then(|told| SnapshotAt::decode(&told)), out);
             }
             Answer::Stores { dialer, listener, .. } => self.client_is(Some((dialer, listener))),
             Answer::NoStore => self.client_is(None),
@@ -188,7 +213,7 @@ impl Session for RedisSession {
     }
 
     fn finish(&mut self, out: &mut Effects) {
-        if let Phase::Loading(stream) | Phase::Streaming(stream) =
+        if let Phase::Loading(stream) | Phase::Streaming(stream) | Phase::Parting(stream) =
             std::mem::replace(&mut self.phase, Phase::Over)
         {
             if self.spoiled {

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use segue_wire::{Effect, Effects, FaultKind, Flow, Note, Question, Verdict};
 
-use super::{MASTER, Phase, REPLICA, RedisSession};
+use super::{MASTER, Phase, REPLICA, RedisSession, apart::take_inline_sync};
 use crate::{
     handshake::{self, Announced, Kind, Psync},
     resp::{self, Command, Head},
@@ -31,6 +31,12 @@ impl RedisSession {
             match resp::head(input)? {
                 Head::Incomplete => return self.bounded(input),
                 Head::Blank(len) => out.send(MASTER, input.split_to(len).freeze()),
+                Head::Foreign if self.may_be_inline_sync(input) => {
+                    self.pending = take_inline_sync(input);
+                    if self.pending.is_none() {
+                        return self.bounded(input);
+                    }
+                }
                 Head::Foreign => self.pass_on(out),
                 Head::Command { name, .. } if self.is_client(name) => {
                     if !self.begin_client(name) {
@@ -54,9 +60,13 @@ impl RedisSession {
 
     /// False if the command has to wait; it is then kept.
     fn dialer_command(&mut self, raw: Bytes, command: Command, out: &mut Effects) -> Result<bool, FaultKind> {
+        if matches!(self.phase, Phase::AwaitsStream { .. }) && !self.begin_stream(out)? {
+            self.pending = Some((raw, command));
+            return Ok(false);
+        }
         let Phase::Handshake { replies_due, .. } = &mut self.phase else {
             self.acknowledgement(&raw, &command, out)?;
-            return Ok(true);
+            return Ok(!self.waiting);
         };
         let name = command.first().cloned().unwrap_or_default();
         match handshake::kind(&name) {
@@ -89,7 +99,8 @@ impl RedisSession {
                     out.note(Note::Learned(REPLICA, release));
                 }
                 let pair = self.decision().and_then(|decision| decision.pair);
-                let said = pair.and_then(|pair| handshake::for_rewriting(&command, &pair));
+                let second = self.hints.second_connection;
+                let said = pair.and_then(|pair| handshake::for_rewriting(&command, &pair, second));
                 out.send(MASTER, said.unwrap_or(raw));
             }
             Kind::Psync | Kind::Sync if *replies_due > 0 => {
@@ -118,7 +129,11 @@ impl RedisSession {
 
     fn ask_ends(&mut self, out: &mut Effects) {
         let Announced { listening_port, address, .. } = &self.announced;
-        out.push(Effect::Ask(Question::Ends { listening_port: *listening_port, address: address.clone() }));
+        out.push(Effect::Ask(Question::Ends {
+            listening_port: *listening_port,
+            address: address.clone(),
+            joins: self.announced.joins(),
+        }));
         self.waiting = true;
     }
 
@@ -143,7 +158,7 @@ impl RedisSession {
             self.phase = Phase::Streaming(stream);
         }
         // Before its snapshot is complete a replica has nothing to acknowledge.
-        let Phase::Streaming(stream) = &mut self.phase else { return Ok(()) };
+        let (Phase::Streaming(stream) | Phase::Parting(stream)) = &mut self.phase else { return Ok(()) };
         let offset = |at: usize| {
             let text = command.get(at)?;
             u64::try_from(resp::integer(text)?).ok()
@@ -159,6 +174,7 @@ impl RedisSession {
         mapped.push(stream.acknowledge(replica, out).to_string());
         mapped.extend(durable.into_iter().flat_map(|durable| ["FACK".to_owned(), durable]));
         resp::write(out.buffer(MASTER), &mapped);
+        self.acknowledged_apart(replica, out);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use segue_redis::Redis;
-use segue_wire::{Effect, Hints, Limits, LossPolicy, Mode, Protocol, Side};
+use segue_wire::{Effect, Hints, Limits, LossPolicy, Mode, Protocol, SecondConnection, Side};
 
 use crate::link::{ID, Link, command};
 
@@ -49,7 +49,13 @@ fn script() -> Vec<(Side, Vec<u8>)> {
 fn play(pieces: impl Iterator<Item = (Side, Vec<u8>)>) -> Link {
     let mut link = Link::new(LossPolicy::Degrade);
     link.session = Redis.open(
-        Hints { near: Side::Listener, mode: Mode::Auto, on_loss: LossPolicy::Degrade, nonce: [7; 20] },
+        Hints {
+            near: Side::Listener,
+            mode: Mode::Auto,
+            on_loss: LossPolicy::Degrade,
+            second_connection: SecondConnection::Strip,
+            nonce: [7; 20],
+        },
         Limits::default(),
     );
     for (side, bytes) in pieces {

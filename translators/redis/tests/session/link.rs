@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use segue_redis::Redis;
 use segue_wire::{
     Answer, Effect, Effects, End, Fault, FaultKind, Hints, Limits, LossPolicy, Mode, Note, Protocol,
-    Question, Refusal, Session, Side, StreamKey,
+    Question, Refusal, SecondConnection, Session, Side, StreamKey,
 };
 
 pub const ID: &str = "0123456789012345678901234567890123456789";
@@ -22,11 +22,22 @@ pub struct Link {
     pub releases: [Option<&'static str>; 2],
     pub saved: [Option<Bytes>; 2],
     pub refuse_early: Option<Refusal>,
+    /// What the other connection of one sync offers, or tells.
+    pub joined: Option<Bytes>,
+    pub told: Option<Bytes>,
     pub sent: [Vec<u8>; 2],
     pub notes: Vec<Note>,
     pub effects: Vec<Effect>,
     pub fault: Option<Fault>,
 }
+
+const HINTS: Hints = Hints {
+    near: Side::Listener,
+    mode: Mode::Auto,
+    on_loss: LossPolicy::Refuse,
+    second_connection: SecondConnection::Strip,
+    nonce: [7; 20],
+};
 
 pub fn index(side: Side) -> usize {
     usize::from(side == Side::Listener)
@@ -39,7 +50,7 @@ impl Link {
         mode: Mode,
         on_loss: LossPolicy,
     ) -> Self {
-        let hints = Hints { near: Side::Listener, mode, on_loss, nonce: [7; 20] };
+        let hints = Hints { mode, on_loss, ..HINTS };
         let limits = Limits { held_bytes_max: 4096, handshake_bytes_max: 1024, offset_marks_max: 64 };
         Self {
             session: Redis.open(hints, limits),
@@ -47,6 +58,8 @@ impl Link {
             releases: [dialer, listener],
             saved: Default::default(),
             refuse_early: None,
+            joined: None,
+            told: None,
             sent: Default::default(),
             notes: Vec::new(),
             effects: Vec::new(),
@@ -57,10 +70,19 @@ impl Link {
     /// As seen by a sidecar at the replica's end.
     pub fn at_replica() -> Self {
         let mut link = Self::new(LossPolicy::Refuse);
-        link.session = Redis.open(
-            Hints { near: Side::Dialer, mode: Mode::Auto, on_loss: LossPolicy::Refuse, nonce: [7; 20] },
-            Limits::default(),
-        );
+        link.session = Redis.open(Hints { near: Side::Dialer, ..HINTS }, Limits::default());
+        link
+    }
+
+    /// With syncs over two connections.
+    pub fn apart(dialer: &'static str, listener: &'static str, mode: Mode) -> Self {
+        Self::apart_with(dialer, listener, mode, LossPolicy::Refuse)
+    }
+
+    pub fn apart_with(dialer: &'static str, listener: &'static str, mode: Mode, on_loss: LossPolicy) -> Self {
+        let mut link = Self::open(Some(dialer), Some(listener), mode.clone(), on_loss);
+        let hints = Hints { second_connection: SecondConnection::Translate, mode, on_loss, ..HINTS };
+        link.session = Redis.open(hints, Limits::default());
         link
     }
 
@@ -117,7 +139,7 @@ impl Link {
                         Effect::Send(to, bytes) => self.sent[index(*to)].extend_from_slice(bytes),
                         Effect::Ask(question) => {
                             let answer = self.answer(question);
-                            self.session.answer(answer, &mut Effects::new()).unwrap();
+                            self.session.answer(answer, &mut out).unwrap();
                             self.effects.push(effect);
                         }
                         _ => self.effects.push(effect),
@@ -141,7 +163,9 @@ impl Link {
                 dialer: end("n2", self.releases[0]),
                 listener: end("n1", self.releases[1]),
                 refuse_early: self.refuse_early.clone(),
+                joined: self.joined.clone(),
             },
+            Question::Told => Answer::Told(self.told.clone()),
             Question::Bus { .. } | Question::Client => Answer::Stores {
                 dialer: end("n2", self.releases[0]).release,
                 listener: end("n1", self.releases[1]).release,

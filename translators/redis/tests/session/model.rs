@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::{Bytes, BytesMut};
 use segue_redis::Redis;
 use segue_wire::{
-    Answer, Effect, Effects, End, Hints, Limits, LossPolicy, Mode, Protocol, Question, Session, Side,
-    StreamKey,
+    Answer, Effect, Effects, End, Hints, Limits, LossPolicy, Mode, Protocol, Question, SecondConnection,
+    Session, Side, StreamKey,
 };
 
 use crate::link::{EMPTY_12, ID, MARK, command};
@@ -84,6 +84,7 @@ impl Site {
             near: Side::Listener,
             mode: Mode::Auto,
             on_loss: LossPolicy::Degrade,
+            second_connection: SecondConnection::Strip,
             nonce: [self.links; 20],
         };
         let mut wire = Wire { cut, sidecar, got: 0, broken: false, closed: false };
@@ -137,6 +138,7 @@ impl Site {
                 }
                 Effect::Close => wire.closed = true,
                 Effect::Splice => panic!("the link is not rewritten"),
+                Effect::Offer(..) | Effect::Tell(_) => panic!("there is one connection"),
                 Effect::Send(Side::Listener, bytes) => {
                     unfed[1].extend_from_slice(&self.master(&bytes, wire.cut));
                 }
@@ -165,9 +167,10 @@ impl Site {
                 dialer: end("n2", self.releases[0]),
                 listener: end("n1", self.releases[1]),
                 refuse_early: None,
+                joined: None,
             },
             Question::Stream(id) => Answer::Stream { dialer: recall(id, "n2"), listener: recall(id, "n1") },
-            Question::Bus { .. } | Question::Client | Question::OwnOffsets => {
+            Question::Bus { .. } | Question::Client | Question::OwnOffsets | Question::Told => {
                 panic!("a replica was taken for {question:?}")
             }
         }
