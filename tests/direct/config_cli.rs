@@ -72,8 +72,7 @@ fn a_bad_config_is_told_on_stderr_with_exit_2() {
     assert_eq!(
         String::from_utf8(checked.stderr).unwrap(),
         "segue.toml:1: [node]: the key \"id\" is missing; expected a name, such as \"n1\"\n\
-         segue.toml:2: [node] name: unknown key; expected one of id, witness, protocol, store, bus_port, release, \
-         username, password_file, tls\n\
+         segue.toml:2: [node] name: unknown key; did you mean \"number\"?\n\
          segue.toml:8: [[link]] to = \"n2\": no [[peer]] has this id; expected \"store\" or the id of a \
          [[peer]], and there is none\n"
     );

@@ -12,9 +12,9 @@ fn up_and_back_and_up_again_and_nothing_is_lost() -> Result<()> {
     let lab = Lab::start(&Plan::new("redis-6.0", "redis-8.0"))?;
     let writers = Writers::start(lab.ports());
     let on = |version: &str| -> Result<()> {
-        for number in 0..NODES.len() {
+        for (number, node) in NODES.iter().enumerate() {
             let found = lab.version(number)?;
-            ensure!(found.starts_with(version), "{} is on {found}", NODES[number]);
+            ensure!(found.starts_with(version), "{node} is on {found}");
         }
         Ok(())
     };
