@@ -1,5 +1,6 @@
 #!/bin/sh
-# The hooks of a node in the tests: its store's programs are bin/RELEASE, its data is in this folder.
+# The hooks of a node in the tests: its store's programs are bin/RELEASE, its data is in this folder. A file
+# `options` has more options for the store, and `as` the words of a command that starts it.
 #   store.sh stop|install|start|set_aside FOLDER RELEASE PORT [MASTER_HOST MASTER_PORT]
 set -eu
 what=$1 folder=$2 release=$3 port=$4
@@ -23,7 +24,8 @@ start)
     is_running && exit 0
     set -- --port "$port" --bind 127.0.0.1 --dir "$folder" --logfile "$folder/log" --loglevel verbose \
         --pidfile "$folder/pid" --daemonize yes --repl-diskless-sync-delay 0 --repl-timeout 10 ${5:+--replicaof "$5" "$6"}
-    "./bin/$(cat installed)" "$@"
+    # shellcheck disable=SC2046 # words
+    $(cat as 2>/dev/null) "./bin/$(cat installed)" "$@" $(cat options 2>/dev/null)
     ;;
 set_aside)
     mkdir -p aside
