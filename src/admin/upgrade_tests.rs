@@ -129,7 +129,8 @@ impl UpgradeDesk for Desk {
             (name, Member { number, role, reachable: true, in_sync: true, offset: 10 })
         };
         let members = (1..=3).map(member).collect();
-        Ok(Fleet { members, losses: self.losses.load(Relaxed), seen_at: self.now(), moves: 0 })
+        let moves = self.state.lock().unwrap().transaction.as_ref().map_or(0, |running| running.fleet.moves);
+        Ok(Fleet { members, losses: self.losses.load(Relaxed), seen_at: self.now(), moves })
     }
 
     async fn propose(&self, entry: Entry) -> Result<state::Answer, NotAgreed> {

@@ -16,7 +16,7 @@ use super::{
 
 /// How long a time may be: a longer one is a mistyped one.
 const TIME_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
-const LAG_BYTES_MAX_DEFAULT: u64 = 64 << 10;
+const LAG_BYTES_MAX_DEFAULT: u64 = 1 << 20;
 const SAMPLE_KEYS_DEFAULT: usize = 100;
 const DISK_FREE_BYTES_MIN_DEFAULT: u64 = 64 << 20;
 const HOOK_TIME_MAX_DEFAULT: Duration = Duration::from_secs(5 * 60);

@@ -19,7 +19,7 @@ use crate::{
     upgrade::state::{Answer, Entry, Registered, State},
 };
 
-/// At most so often the registry is told of a change.
+/// At most so often the registry is told that a node is in sync, or is not.
 const REGISTER_PERIOD: Duration = Duration::from_secs(5);
 /// A word must not wait for a store that is silent: it would be too old to go by.
 const SEE_TIME_MAX: Duration = Duration::from_secs(1);
@@ -50,7 +50,10 @@ pub async fn register(hands: Arc<Hands>) {
     while own.changed().await.is_ok() {
         let Some(word) = own.borrow_and_update().clone() else { continue };
         let now = hands.registered(&word);
-        let is_told = |(said, at): &(Registered, Instant)| *said == now || at.elapsed() < REGISTER_PERIOD;
+        let is_told = |(said, at): &(Registered, Instant)| {
+            let but_in_sync = Registered { in_sync: now.in_sync, ..said.clone() };
+            *said == now || but_in_sync == now && at.elapsed() < REGISTER_PERIOD
+        };
         if !registered.as_ref().is_some_and(is_told)
             && hands.propose(Entry::Register(now.clone())).await == Ok(Answer::Done)
         {

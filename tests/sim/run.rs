@@ -70,7 +70,7 @@ impl Run {
         let names: Vec<PeerName> = (1..=count).map(|number| format!("n{number}").into()).collect();
         let nodes: BTreeMap<_, _> =
             names.iter().enumerate().map(|(at, name)| (name.clone(), Node::new(at == 0))).collect();
-        let fleet = fleet(&nodes, 0);
+        let fleet = fleet(&nodes, 0, 0);
         let rules = rules(&mut rng, count);
         let releases = ("redis-6.0".parse().unwrap(), "redis-8.0".parse().unwrap());
         let (transaction, actions) = Transaction::begin(seed, releases, rules, fleet, Moment(0)).unwrap();
@@ -258,7 +258,7 @@ impl Run {
         if self.coordinator_up_at > self.now {
             return Ok(());
         }
-        let fleet = fleet(&self.nodes, self.now);
+        let fleet = fleet(&self.nodes, self.now, self.transaction.fleet.moves);
         self.told(Event::Seen(fleet))?;
         // What is not known to be done is asked for again, by this coordinator or the next.
         if self.now.is_multiple_of(1000) {
@@ -388,7 +388,7 @@ fn rules(rng: &mut Rng, count: usize) -> Rules {
 }
 
 /// What the sidecars say of their stores.
-fn fleet(nodes: &BTreeMap<PeerName, Node>, now: u64) -> Fleet {
+fn fleet(nodes: &BTreeMap<PeerName, Node>, now: u64, moves: u64) -> Fleet {
     let master = nodes.values().find(|node| node.is_master).map_or(0, |node| node.writes);
     let members = nodes.iter().enumerate().map(|(number, (name, node))| {
         let role = if node.is_master { Role::Master } else { Role::Secondary };
@@ -401,5 +401,5 @@ fn fleet(nodes: &BTreeMap<PeerName, Node>, now: u64) -> Fleet {
         };
         (name.clone(), member)
     });
-    Fleet { members: members.collect(), losses: 0, seen_at: Moment(now) }
+    Fleet { members: members.collect(), losses: 0, seen_at: Moment(now), moves }
 }

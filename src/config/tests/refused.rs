@@ -25,14 +25,14 @@ fn unknown_keys_and_tables() {
     assert_refused(
         &changed("id = \"n2\"", "id = \"n2\"\nxyz = \"hunter2\""),
         &[
-            "segue.toml:9: [[peer]] xyz: unknown key; expected one of id, store, bus_port, release, username, password_file, tls",
+            "segue.toml:9: [[peer]] xyz: unknown key; expected one of witness, mesh, dial, id, store, bus_port, release, username, password_file, tls",
         ],
     );
     assert_refused(
         &(EXAMPLE.to_owned() + "[[cluster]]\n"),
         &[
-            "segue.toml:30: [[cluster]]: unknown table; expected one of node, peer, link, intercept, tls, translation, admin, \
-           metrics, state, limits, log",
+            "segue.toml:30: [[cluster]]: unknown table; expected one of node, peer, link, intercept, mesh, tls, translation, \
+           upgrade, admin, metrics, state, limits, log",
         ],
     );
 }

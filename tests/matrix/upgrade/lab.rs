@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::symlink,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -62,9 +62,9 @@ impl Lab {
             let [port, link, mesh, admin, metrics] = port::free_ports()?;
             let folder = tempfile::Builder::new().prefix("segue-upgrade-").tempdir()?;
             fs::create_dir(folder.path().join("bin"))?;
-            symlink(&from.server, folder.path().join("bin").join(plan.from))?;
+            program(&from.server, &folder.path().join("bin").join(plan.from))?;
             if plan.without_program != Some(node) {
-                symlink(&to.server, folder.path().join("bin").join(plan.to))?;
+                program(&to.server, &folder.path().join("bin").join(plan.to))?;
             }
             stores.push(Site { folder, port, link, mesh, admin, metrics });
         }
@@ -91,10 +91,6 @@ impl Lab {
         [0, 1, 2].map(|number| self.stores[number].port)
     }
 
-    pub fn site(&self, number: usize) -> &Site {
-        &self.stores[number]
-    }
-
     /// `segue upgrade …` of this node: its output, or what it said of the error.
     pub fn upgrade(&self, number: usize, words: &[&str]) -> Result<Result<String, String>> {
         let output = Command::new(env!("CARGO_BIN_EXE_segue"))
@@ -109,6 +105,20 @@ impl Lab {
     pub fn told(&self, number: usize, words: &[&str]) -> Result<String> {
         let told = self.upgrade(number, words)?;
         told.map_err(|why| anyhow::anyhow!("segue upgrade {words:?}: {why}"))
+    }
+
+    /// A moment at which no secondary keeps up is not the one to begin.
+    pub fn begin(&self, number: usize, to: &str) -> Result<()> {
+        let mut why = String::new();
+        let begun = wait_for(SYNC_TIME_MAX, || {
+            match self.upgrade(number, &["start", "--to", to])? {
+                Ok(_) => return Ok(Some(())),
+                Err(refused) => why = refused,
+            }
+            std::thread::sleep(Duration::from_millis(500));
+            Ok(None)
+        })?;
+        begun.with_context(|| format!("the upgrade does not begin: {why}"))
     }
 
     pub fn status(&self, number: usize) -> Result<Value> {
@@ -137,6 +147,17 @@ impl Lab {
             });
             format!("not {what}: {last:#}\n{}", logs.collect::<Vec<_>>().join("\n---\n"))
         })
+    }
+
+    /// Until the registry knows that all are on this release.
+    pub fn await_registered(&self, release: &str) -> Result<()> {
+        self.await_status(&format!("all on {release}"), |status| {
+            let nodes = status["nodes"].as_array();
+            let is_on =
+                |node: &Value| node["release"].as_str().is_some_and(|known| known.starts_with(release));
+            nodes.is_some_and(|nodes| nodes.len() == NODES.len() && nodes.iter().all(is_on))
+        })?;
+        Ok(())
     }
 
     /// The store's own word of its release: `6.0.16`.
@@ -208,6 +229,12 @@ impl Drop for Site {
     fn drop(&mut self) {
         drop(self.run("stop", "", None));
     }
+}
+
+/// Some of the lab's programs are scripts that look for their libraries beside themselves.
+fn program(server: &Path, at: &Path) -> Result<()> {
+    fs::write(at, format!("#!/bin/sh\nexec \"{}\" \"$@\"\n", server.display()))?;
+    Ok(fs::set_permissions(at, fs::Permissions::from_mode(0o755))?)
 }
 
 pub fn script() -> PathBuf {

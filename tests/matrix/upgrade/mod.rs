@@ -18,15 +18,16 @@ fn up_and_back_and_up_again_and_nothing_is_lost() -> Result<()> {
         }
         Ok(())
     };
-    lab.told(2, &["start", "--to", "redis-8.0"])?;
-    lab.await_phase("upgraded")?;
-    on("8.0.")?;
+    lab.begin(2, "redis-8.0")?;
     let second = lab.upgrade(0, &["start", "--to", "redis-8.0"])?.unwrap_err();
     ensure!(second.contains("transaction 1 runs already"), "{second}");
+    lab.await_phase("upgraded")?;
+    on("8.0.")?;
     lab.told(0, &["rollback"])?;
     lab.await_phase("rolled-back")?;
     on("6.0.")?;
-    lab.told(1, &["start", "--to", "redis-8.0"])?;
+    lab.await_registered("redis-6.0")?;
+    lab.begin(1, "redis-8.0")?;
     lab.await_phase("upgraded")?;
     lab.told(1, &["finalize"])?;
     lab.await_phase("done")?;
@@ -34,5 +35,56 @@ fn up_and_back_and_up_again_and_nothing_is_lost() -> Result<()> {
     let master = lab.await_in_sync()?;
     let written = writers.assert_nothing_lost(lab.ports()[master])?;
     println!("{written} acknowledged writes, none lost");
+    Ok(())
+}
+
+#[test]
+fn a_hook_that_is_not_there_is_named_before_anything_is_touched() -> Result<()> {
+    let hook = Some(("n2", "install", "[\"/nowhere/install-redis\", \"{release}\"]"));
+    let lab = Lab::start(&Plan { hook, ..Plan::new("redis-6.0", "redis-8.0") })?;
+    lab.begin(0, "redis-8.0")?;
+    let status = lab.await_phase("failed")?;
+    let reason = status["transaction"]["reason"].as_str().unwrap_or_default();
+    let expected = "preflight of n2 failed: the install hook can't run: /nowhere/install-redis: No such file";
+    ensure!(reason.starts_with(expected), "{reason}");
+    Ok(())
+}
+
+#[test]
+fn a_missing_program_takes_the_node_back_and_is_named() -> Result<()> {
+    let plan = Plan {
+        upgrade: "attempts_max = 1",
+        without_program: Some("n3"),
+        ..Plan::new("redis-6.0", "redis-8.0")
+    };
+    let lab = Lab::start(&plan)?;
+    lab.begin(0, "redis-8.0")?;
+    let status = lab.await_status("n3 taken back", |status| {
+        status["transaction"]["paused"]["node"] == "n3"
+            && status["transaction"]["pending"] == serde_json::json!([])
+    })?;
+    let why = status["transaction"]["paused"]["why"].as_str().unwrap_or_default();
+    ensure!(
+        why.contains("install of n3 failed") && why.contains("there is no program bin/redis-8.0"),
+        "{why}"
+    );
+    ensure!(lab.version(1)?.starts_with("8.0.") && lab.version(2)?.starts_with("6.0."), "{status:#}");
+    lab.told(1, &["rollback"])?;
+    lab.await_phase("rolled-back")?;
+    ensure!(lab.version(1)?.starts_with("6.0."));
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_is_told_before_anything_is_touched() -> Result<()> {
+    let plan = Plan { upgrade: "data_dir = \"/proc\"", ..Plan::new("redis-6.0", "redis-8.0") };
+    let lab = Lab::start(&plan)?;
+    lab.begin(0, "redis-8.0")?;
+    let status = lab.await_phase("failed")?;
+    let reason = status["transaction"]["reason"].as_str().unwrap_or_default();
+    ensure!(
+        reason.contains("0 bytes are free at /proc (disk_free_bytes_min = 1000000): make room"),
+        "{reason}"
+    );
     Ok(())
 }
