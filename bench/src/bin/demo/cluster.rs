@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::home::Home;
 
-const NODES: usize = 3;
+pub const NODES: usize = 3;
 /// How long the first sync may take.
 const SYNC_TIME_MAX: Duration = Duration::from_secs(40);
 /// How long replicas may take for the last writes.

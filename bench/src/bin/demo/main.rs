@@ -162,6 +162,7 @@ fn fetch() -> Result<[Store; 2]> {
 }
 
 fn there_and_back(operator: &Operator, cluster: &Cluster, writers: &Writers) -> Result<()> {
+    operator.waits_for(FROM)?;
     operator.tells(&["plan", "--to", TO])?;
     operator.tells(&["start", "--to", TO])?;
     operator.looks_on("upgraded", writers)?;
@@ -169,10 +170,12 @@ fn there_and_back(operator: &Operator, cluster: &Cluster, writers: &Writers) -> 
     operator.tells(&["rollback"])?;
     operator.looks_on("rolled-back", writers)?;
     all_run(cluster, "6.0.")?;
+    operator.waits_for(FROM)?;
     operator.tells(&["start", "--to", TO])?;
     operator.looks_on("upgraded", writers)?;
     operator.tells(&["finalize"])?;
     operator.looks_on("done", writers)?;
+    operator.waits_for(TO)?;
     all_run(cluster, "8.0.")
 }
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use segue_bench::child::wait_for;
 use segue_bench::writers::Writers;
 use serde_json::Value;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, NODES};
 use crate::say;
 
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -20,6 +21,8 @@ const INTERVALS_PER_LINE: u32 = 20;
 const WAY_TIME_MAX: Duration = Duration::from_secs(90);
 /// How long no sidecar may answer.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long it may take until all know of all.
+const REGISTER_TIME_MAX: Duration = Duration::from_secs(20);
 
 pub struct Operator {
     binary: PathBuf,
@@ -56,6 +59,21 @@ impl Operator {
         Ok(())
     }
 
+    /// Waits until all sidecars have told that their stores run this release and are in sync.
+    pub fn waits_for(&self, release: &str) -> Result<()> {
+        let mut last = Value::Null;
+        let told = wait_for(REGISTER_TIME_MAX, || {
+            thread::sleep(INTERVAL);
+            last = serde_json::from_str(&self.says(&["status", "--json"])?)?;
+            let nodes = last.get("nodes").and_then(Value::as_array).cloned().unwrap_or_default();
+            let is_there = |node: &Value| {
+                text(node, "/release").starts_with(release) && node.get("in_sync") == Some(&Value::Bool(true))
+            };
+            Ok((nodes.len() == NODES && nodes.iter().all(is_there)).then_some(()))
+        })?;
+        told.with_context(|| format!("not all nodes are {release} and in sync: {}", nodes(&last)))
+    }
+
     /// Looks on until the transaction is in this phase, and shows what changes.
     pub fn looks_on(&self, until: &str, writers: &Writers) -> Result<()> {
         let bar = ProgressBar::new_spinner();
@@ -65,7 +83,7 @@ impl Operator {
         let started = Instant::now();
         let mut answered_at = Instant::now();
         let mut nodes_before = String::new();
-        let mut rate = Rate::default();
+        let mut rate = Rate { at: Instant::now(), acknowledged: writers.acknowledged() };
         for interval in 0_u32.. {
             thread::sleep(INTERVAL);
             let status: Value = match self.says(&["status", "--json"]) {
@@ -148,12 +166,6 @@ fn doing(status: &Value) -> String {
 struct Rate {
     at: Instant,
     acknowledged: u64,
-}
-
-impl Default for Rate {
-    fn default() -> Self {
-        Self { at: Instant::now(), acknowledged: 0 }
-    }
 }
 
 impl Rate {
