@@ -1,6 +1,7 @@
 #!/bin/sh
 # The hooks of a node in the tests: its store's programs are bin/RELEASE, its data is in this folder. A file
-# `options` has more options for the store, and `as` the words of a command that starts it.
+# `options` has more options for the store, and `as` the words of a command that starts it; with a file `refill` no
+# release reads what another one left.
 #   store.sh stop|install|start|set_aside FOLDER RELEASE PORT [MASTER_HOST MASTER_PORT]
 set -eu
 what=$1 folder=$2 release=$3 port=$4
@@ -18,6 +19,9 @@ stop)
     ;;
 install)
     [ -x "bin/$release" ] || { echo "there is no program bin/$release" >&2; exit 1; }
+    if [ -e refill ] && [ "$release" != "$(cat installed 2>/dev/null)" ]; then
+        rm -rf dump.rdb appendonly.aof appendonlydir
+    fi
     echo "$release" >installed
     ;;
 start)

@@ -57,11 +57,22 @@ pub struct Plan {
     pub upgrade: &'static str,
     /// More options of the stores.
     pub options: &'static str,
+    /// Neither release reads the other's files: a store starts empty.
+    pub refill: bool,
 }
 
 impl Plan {
     pub const fn new(from: &'static str, to: &'static str) -> Self {
-        Self { nodes: 3, witness: false, way: Way::Inbound, from, to, upgrade: "", options: "" }
+        Self {
+            nodes: 3,
+            witness: false,
+            way: Way::Inbound,
+            from,
+            to,
+            upgrade: "",
+            options: "",
+            refill: false,
+        }
     }
 }
 
@@ -344,6 +355,9 @@ impl Site {
             fs::set_permissions(&program, Permissions::from_mode(0o755))?;
         }
         fs::write(path.join("options"), format!("--bind 0.0.0.0 --protected-mode no {}", plan.options))?;
+        if plan.refill {
+            fs::write(path.join("refill"), "")?;
+        }
         if plan.way == Way::Redirect {
             fs::write(path.join("as"), format!("setpriv --reuid={STORE_USER} --clear-groups --"))?;
             chown(path, Some(STORE_USER), None)?;

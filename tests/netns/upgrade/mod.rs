@@ -1,11 +1,13 @@
 //! Whole clusters on hosts of their own, upgraded by their sidecars while clients write.
 
+mod faults;
 mod lab;
 mod masters;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use segue_bench::child::wait_for;
 
-use lab::{Lab, Plan, Way};
+use lab::{Lab, Plan, TRANSACTION_TIME_MAX, Way};
 use masters::Watch;
 
 /// Clients write while `transactions` run; then no write is lost and never were there two masters.
@@ -45,8 +47,30 @@ fn three_intercepted_nodes_go_to_the_new_release() -> Result<()> {
     })
 }
 
+/// With a third to vote, two nodes agree also while one of them is cut off.
+#[test]
+fn two_nodes_and_a_witness() -> Result<()> {
+    let plan = Plan { nodes: 2, witness: true, ..Plan::new("redis-6.0", "redis-8.0") };
+    let Some(lab) = Lab::start(plan)? else { return Ok(()) };
+    under_load(&lab, || {
+        upgrade(&lab)?;
+        let cut = lab.node(1)?;
+        lab.network.cut_off(&cut.host)?;
+        let led = wait_for(TRANSACTION_TIME_MAX, || {
+            let leader = lab.node(0)?.status()?["mesh"]["leader"].as_str().map(str::to_owned);
+            Ok(leader.filter(|leader| *leader != cut.id))
+        })?;
+        led.with_context(|| format!("nobody leads without {}\n{}", cut.id, lab.logs()))?;
+        lab.told(&["pause"])?;
+        lab.network.rejoin(&cut.host)?;
+        lab.told(&["resume"])?;
+        finalize(&lab)?;
+        lab.all_run("8.0.")
+    })
+}
+
 fn up_and_back_and_up([from, to]: [&'static str; 2], [before, after]: [&str; 2]) -> Result<()> {
-    let Some(lab) = Lab::start(Plan::new(from, to))? else { return Ok(()) };
+    let Some(lab) = Lab::start(Plan { refill: true, ..Plan::new(from, to) })? else { return Ok(()) };
     under_load(&lab, || {
         upgrade(&lab)?;
         lab.all_run(after)?;
