@@ -8,7 +8,8 @@ what=$1 folder=$2 release=$3 port=$4
 cd "$folder"
 
 is_running() {
-    [ -s pid ] && kill -0 "$(cat pid)" 2>/dev/null
+    # One that has ended and was not waited for yet has no command line.
+    [ -s pid ] && grep -q . "/proc/$(cat pid)/cmdline" 2>/dev/null
 }
 
 case $what in

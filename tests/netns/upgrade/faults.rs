@@ -191,8 +191,11 @@ impl Trouble<'_> {
         if ["stop", "install", "start", "catch-up"].contains(&state) {
             return Ok(());
         }
-        let master = self.lab.master().ok().map(|site| site.host.ipv4());
-        let master = self.lab.nodes.iter().find(|node| Some(node.host.ipv4()) == master);
+        let is_master = |node: &&Node| {
+            let info = node.site.as_ref().and_then(|site| site.info("replication").ok());
+            info.is_some_and(|info| info.get("role") == Some("master"))
+        };
+        let master = self.lab.nodes.iter().find(is_master);
         site.run("start", "", master.map(|master| master.dialled(self.lab.plan.way)))
     }
 
