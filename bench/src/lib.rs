@@ -17,6 +17,7 @@ pub mod reader;
 pub mod server;
 pub mod sidecar;
 pub mod stores;
+pub mod writers;
 
 use std::path::PathBuf;
 

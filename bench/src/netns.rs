@@ -69,6 +69,22 @@ impl Network {
         }
         Ok(network)
     }
+
+    /// Cuts a host off from all others: what it sends is lost, and what is sent to it.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn cut_off(&self, host: &Host) -> Result<()> {
+        ip(&format!("-n {} link set host{} down", self.bridge, host.number))
+    }
+
+    /// Joins it again.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn rejoin(&self, host: &Host) -> Result<()> {
+        ip(&format!("-n {} link set host{} up", self.bridge, host.number))
+    }
 }
 
 impl Drop for Network {

@@ -69,6 +69,14 @@ impl Sidecar {
         self.get_json("/v1/translation")
     }
 
+    /// `GET /v1/upgrade`.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub fn upgrade(&self) -> Result<Value> {
+        self.get_json("/v1/upgrade")
+    }
+
     /// `PUT /v1/translation`: the HTTP status and the answer, whatever the status.
     ///
     /// # Errors

@@ -41,7 +41,12 @@ impl Hands {
             return not_yet("the store reads its data".to_owned());
         }
         if seen.master {
-            return Ok(());
+            let is_agreed = ground.transaction.fleet.master() == Some(&self.node);
+            return if is_agreed {
+                Ok(())
+            } else {
+                not_yet("the store is master, and another one is agreed to be".to_owned())
+            };
         }
         if !seen.linked {
             return not_yet("the store is not linked with its master".to_owned());

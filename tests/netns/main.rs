@@ -13,3 +13,4 @@ mod rules;
 mod sentinel;
 mod takeover;
 mod tls;
+mod upgrade;

@@ -1,12 +1,15 @@
 #!/bin/sh
-# The hooks of a node in the tests: its store's programs are bin/RELEASE, its data is in this folder.
+# The hooks of a node in the tests: its store's programs are bin/RELEASE, its data is in this folder. A file
+# `options` has more options for the store, and `as` the words of a command that starts it; with a file `refill` no
+# release reads what another one left.
 #   store.sh stop|install|start|set_aside FOLDER RELEASE PORT [MASTER_HOST MASTER_PORT]
 set -eu
 what=$1 folder=$2 release=$3 port=$4
 cd "$folder"
 
 is_running() {
-    [ -s pid ] && kill -0 "$(cat pid)" 2>/dev/null
+    # One that has ended and was not waited for yet has no command line.
+    [ -s pid ] && grep -q . "/proc/$(cat pid)/cmdline" 2>/dev/null
 }
 
 case $what in
@@ -17,13 +20,17 @@ stop)
     ;;
 install)
     [ -x "bin/$release" ] || { echo "there is no program bin/$release" >&2; exit 1; }
+    if [ -e refill ] && [ "$release" != "$(cat installed 2>/dev/null)" ]; then
+        rm -rf dump.rdb appendonly.aof appendonlydir
+    fi
     echo "$release" >installed
     ;;
 start)
     is_running && exit 0
     set -- --port "$port" --bind 127.0.0.1 --dir "$folder" --logfile "$folder/log" --loglevel verbose \
         --pidfile "$folder/pid" --daemonize yes --repl-diskless-sync-delay 0 --repl-timeout 10 ${5:+--replicaof "$5" "$6"}
-    "./bin/$(cat installed)" "$@"
+    # shellcheck disable=SC2046 # words
+    $(cat as 2>/dev/null) "./bin/$(cat installed)" "$@" $(cat options 2>/dev/null)
     ;;
 set_aside)
     mkdir -p aside

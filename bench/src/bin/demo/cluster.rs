@@ -1,6 +1,7 @@
 //! The demo's cluster: three nodes, each a store and a sidecar; the sidecars agree over a mesh on loopback.
 
 use std::env;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -82,8 +83,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    pub fn ports(&self) -> Vec<u16> {
-        self.nodes.iter().map(|node| node.port).collect()
+    pub fn stores(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|node| (Ipv4Addr::LOCALHOST, node.port).into()).collect()
     }
 
     /// The one master.

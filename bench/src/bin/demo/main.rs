@@ -10,7 +10,6 @@ mod cluster;
 mod home;
 mod operator;
 mod refused;
-mod writers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,12 +20,12 @@ use clap::{Parser, Subcommand};
 use segue_bench::progress::Progress;
 use segue_bench::server::{Options, Server};
 use segue_bench::stores::{self, Store};
+use segue_bench::writers::{History, Writers};
 use segue_bench::{client, data, reader};
 
 use cluster::Cluster;
 use home::HookArguments;
 use operator::Operator;
-use writers::{History, Writers};
 
 const FROM: &str = "redis-6.0";
 const TO: &str = "redis-8.0";
@@ -134,7 +133,7 @@ fn run(arguments: &Arguments) -> Result<Outcome> {
         Ok(())
     })?;
     let operator = Operator::of(&binary, &cluster)?;
-    let writers = Writers::start(cluster.ports(), arguments.rate);
+    let writers = Writers::start(cluster.stores(), arguments.rate);
     let outcome = there_and_back(&operator, &cluster, &writers).and_then(|()| {
         let history = writers.stop()?;
         compare(&cluster, &history)

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use segue_bench::child::wait_for;
+use segue_bench::writers::Writers;
 use serde_json::Value;
 
 use crate::cluster::{Cluster, NODES};
 use crate::say;
-use crate::writers::Writers;
 
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Every how many intervals a plain line is printed where there is no terminal.

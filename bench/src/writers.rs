@@ -1,5 +1,6 @@
 //! The load: every write is told from every other, and each one that was acknowledged is remembered.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -19,13 +20,15 @@ const WRITES_PER_KEY: u64 = 128;
 const CHECKS_PER_PAGE: usize = 500;
 
 /// Clients that write without a break, wherever the master is.
+#[derive(Debug)]
 pub struct Writers {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<Vec<Write>>>,
 }
 
+#[derive(Debug)]
 struct Shared {
-    ports: Vec<u16>,
+    stores: Vec<SocketAddr>,
     interval: Duration,
     started: Instant,
     stop: AtomicBool,
@@ -34,7 +37,7 @@ struct Shared {
 }
 
 /// One that was acknowledged.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Write {
     writer: usize,
     number: u64,
@@ -42,17 +45,20 @@ pub struct Write {
     at: Duration,
 }
 
+#[derive(Debug)]
 pub struct History {
     pub writes: Vec<Write>,
     pub longest_pause: Duration,
 }
 
 impl Writers {
-    /// Writes `rate_per_s` times a second to whichever of the stores on `ports` is the master.
-    pub fn start(ports: Vec<u16>, rate_per_s: u32) -> Self {
+    /// Writes `rate_per_s` times a second to whichever of the stores is the master, from where the caller is: from
+    /// its host, if it is in one.
+    #[must_use]
+    pub fn start(stores: Vec<SocketAddr>, rate_per_s: u32) -> Self {
         let interval = Duration::from_secs(1) * u32::try_from(WRITERS).unwrap_or(1) / rate_per_s.max(1);
         let shared = Arc::new(Shared {
-            ports,
+            stores,
             interval,
             started: Instant::now(),
             stop: AtomicBool::new(false),
@@ -68,14 +74,20 @@ impl Writers {
         Self { shared, threads }
     }
 
+    #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.shared.acknowledged.load(Relaxed)
     }
 
+    #[must_use]
     pub fn longest_pause(&self) -> Duration {
         Duration::from_micros(self.shared.longest_pause_us.load(Relaxed))
     }
 
+    /// Ends them.
+    ///
+    /// # Errors
+    /// One of them ended badly.
     pub fn stop(self) -> Result<History> {
         self.shared.stop.store(true, Relaxed);
         let mut writes = Vec::new();
@@ -100,7 +112,7 @@ impl Shared {
             }
             let write = Write { writer, number, at: self.started.elapsed() };
             if connection.is_none() {
-                connection = self.ports.iter().find_map(|port| master(*port));
+                connection = self.stores.iter().find_map(|store| master(*store));
             }
             // Whether an unanswered one was done is not known: its number is not used again.
             let done = connection.as_mut().is_some_and(|connection| write.command().exec(connection).is_ok());
@@ -120,9 +132,9 @@ impl Shared {
     }
 }
 
-/// A connection to the store on this port, if it is a master.
-fn master(port: u16) -> Option<Connection> {
-    let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).ok()?;
+/// A connection to this store, if it is a master.
+fn master(store: SocketAddr) -> Option<Connection> {
+    let client = redis::Client::open(format!("redis://{store}/")).ok()?;
     let mut connection = client.get_connection_with_timeout(CONNECT_TIME_MAX).ok()?;
     connection.set_read_timeout(Some(REPLY_TIME_MAX)).ok()?;
     connection.set_write_timeout(Some(REPLY_TIME_MAX)).ok()?;
@@ -187,9 +199,12 @@ impl std::fmt::Display for Write {
 }
 
 impl History {
-    /// The acknowledged writes that the store on this port does not have.
+    /// The acknowledged writes that the store on this port of loopback does not have.
+    ///
+    /// # Errors
+    /// It can't be asked.
     pub fn lost(&self, port: u16) -> Result<Vec<Write>> {
-        let mut connection = segue_bench::client::connect(port)?;
+        let mut connection = crate::client::connect(port)?;
         let mut lost = Vec::new();
         for page in self.writes.chunks(CHECKS_PER_PAGE) {
             let mut questions = redis::pipe();
