@@ -37,7 +37,7 @@ const STATES: [&str; 11] = [
 ];
 const FAULTS: [Fault; 4] = [Fault::Coordinator, Fault::OwnSidecar, Fault::Store, Fault::CutOff];
 /// After it no transaction begins but the last.
-const TIME_MAX: Duration = Duration::from_secs(120);
+const TIME_MAX: Duration = Duration::from_secs(45);
 const DOWN_TIME: Duration = Duration::from_secs(1);
 /// Longer than a word of a node is good.
 const CUT_OFF_TIME: Duration = Duration::from_secs(7);

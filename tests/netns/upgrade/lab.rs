@@ -408,6 +408,7 @@ fn script() -> PathBuf {
     workspace().join("tests/matrix/upgrade/store.sh")
 }
 
+#[allow(clippy::expect_used, reason = "the lab writes it itself")]
 fn address(host: &Host, port: u16) -> SocketAddr {
     format!("{}:{port}", host.ipv4()).parse().expect("an address of the lab")
 }

@@ -92,7 +92,7 @@ impl Watched {
     }
 
     fn takes_writes(&mut self) -> bool {
-        self.ask::<String>(&redis::cmd("SET").arg("watched").arg("by the lab")).is_ok()
+        self.ask::<String>(redis::cmd("SET").arg("watched").arg("by the lab")).is_ok()
     }
 }
 
