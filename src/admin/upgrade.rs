@@ -162,9 +162,11 @@ async fn propose(desk: &dyn UpgradeDesk, entry: Entry) -> Result<Answer, Wrong> 
 fn refused(unfit: &Unfit) -> Wrong {
     let status = match unfit {
         Unfit::NoRelease(_) | Unfit::Rule(_) => StatusCode::BAD_REQUEST,
-        Unfit::ManyReleases(_) | Unfit::NoneKnown | Unfit::Already(_) | Unfit::Rejected(_) => {
-            StatusCode::CONFLICT
-        }
+        Unfit::ManyReleases(_)
+        | Unfit::NoneKnown
+        | Unfit::Already(_)
+        | Unfit::Runs(_)
+        | Unfit::Rejected(_) => StatusCode::CONFLICT,
     };
     Wrong(status, unfit.to_string())
 }

@@ -136,6 +136,8 @@ fn fixed_differences(before: &Config, after: &Config) -> Vec<&'static str> {
         ("intercept", before.intercept != after.intercept),
         ("mesh", !is_same_mesh(before.mesh.as_ref(), after.mesh.as_ref())),
         ("mesh.etcd", before.etcd != after.etcd),
+        ("upgrade.driver", commands(before).is_some() != commands(after).is_some()),
+        ("upgrade.exec", matches!((commands(before), commands(after)), (Some(a), Some(b)) if a != b)),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))
@@ -151,15 +153,24 @@ fn fixed_differences(before: &Config, after: &Config) -> Vec<&'static str> {
         links: after.links.clone(),
         tls: after.tls.clone(),
         mesh: after.mesh.clone(),
+        upgrade: after.upgrade.clone(),
         translation: after.translation.clone(),
         limits: after.limits.clone(),
         log: config::Log { level: after.log.level, ..before.log.clone() },
         ..before.clone()
     };
     if keys.is_empty() && taken_over != *after {
-        keys.push("a table other than [node], [[peer]], [[link]], [tls], [translation], [limits] and [log]");
+        keys.push("a table other than [node], [[peer]], [[link]], [tls], [translation], [upgrade], [limits] and [log]");
     }
     keys
+}
+
+/// Those of the driver `exec`; any other is the store's own, as without an `[upgrade]`.
+fn commands(config: &Config) -> Option<&config::exec::Commands> {
+    match &config.upgrade.as_ref()?.driver {
+        config::upgrade::DriverKind::Redis => None,
+        config::upgrade::DriverKind::Exec(commands) => Some(commands),
+    }
 }
 
 /// But for the files of its keys, which the mesh follows by itself.
@@ -190,12 +201,13 @@ impl Changes {
             |link: &&config::Link| !after.links.contains(link) || target(before, link) != target(after, link);
         let stays = |peer: &config::Peer| {
             after.peer(&peer.id).is_some_and(|after| {
-                config::Peer { credentials: peer.credentials.clone(), ..after.clone() } == *peer
+                let (credentials, dial) = (peer.credentials.clone(), peer.dial.clone());
+                config::Peer { credentials, dial, ..after.clone() } == *peer
             })
         };
         let mut nodes: Vec<PeerName> =
             before.peers.iter().filter(|peer| !stays(peer)).map(|peer| peer.id.clone()).collect();
-        let node = |config: &Config| config::Node { credentials: None, ..config.node.clone() };
+        let node = |config: &Config| config::Node { credentials: None, number: None, ..config.node.clone() };
         if node(before) != node(after) {
             nodes.push(before.node.id.clone());
         }
@@ -281,6 +293,21 @@ mod tests {
         );
         let mesh = "[mesh]\nlisten = \"127.0.0.1:3\"";
         assert_eq!(added(mesh), ["mesh"]);
+        let hooks = "stop = [\"x\"]\ninstall = [\"x\"]\nstart = [\"x\", \"{master}\"]\nset_aside = [\"x\"]";
+        let upgrade = |driver: &str, see: &str| {
+            let exec = match see {
+                "" => String::new(),
+                see => format!(
+                    "[upgrade.exec]\nsee = [\"{see}\"]\nfollow = [\"x\"]\nswitch = [\"x\"]\ncompare = [\"x\"]\n"
+                ),
+            };
+            format!("[upgrade]\n{driver}\n[upgrade.hooks]\n{hooks}\n{exec}[node]")
+        };
+        let (redis, exec) = (upgrade("soak = \"1m\"", ""), upgrade("driver = \"exec\"", "see"));
+        assert_eq!(fixed(&[("[node]", &redis)]), [""; 0]);
+        assert_eq!(fixed(&[("[node]", &exec)]), ["upgrade.driver"]);
+        let other = config(&[("[node]", &upgrade("driver = \"exec\"", "look"))]);
+        assert_eq!(fixed_differences(&config(&[("[node]", &exec)]), &other), ["upgrade.exec"]);
         assert_eq!(added("[limits]\nlinks_max = 2\n[log]\nlevel = \"debug\""), [""; 0]);
         assert_eq!(fixed(&[(":6401", ":6501"), (":6402", ":6502"), (":7401", ":7501")]), [""; 0]);
     }
@@ -309,5 +336,9 @@ mod tests {
         // Nobody need be cut for a new password or a new peer.
         let added = "[[peer]]\nid = \"n4\"\nstore = \"127.0.0.1:6404\"\n[[link]]";
         assert_eq!(changes(&[("[[link]]", added)]), Changes::default());
+        // Nor for where the store is sent in an upgrade, and when.
+        let upgraded =
+            [(":6401\"", ":6401\"\nnumber = 2"), (":6402\"", ":6402\"\ndial = \"127.0.0.1:7402\"")];
+        assert_eq!(changes(&upgraded), Changes::default());
     }
 }

@@ -202,14 +202,8 @@ impl State {
         rules: Rules,
         fleet: Fleet,
     ) -> Answer {
-        if let Some(running) = self.running() {
-            return Answer::Rejected(format!(
-                "transaction {} runs already ({}, {} to {}); see `segue upgrade status`",
-                running.id,
-                running.phase.label(),
-                running.from,
-                running.to
-            ));
+        if let Some(why) = self.running().map(Transaction::runs_already) {
+            return Answer::Rejected(why);
         }
         let id = self.next_transaction.max(1);
         let said = format!("{who} starts the upgrade from {} to {}", releases.0, releases.1);
@@ -351,23 +345,5 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_newest_lines_of_a_journal_are_kept_within_both_bounds() {
-        let mut state = State::default();
-        for number in 0..3 * JOURNAL_LINES_MAX {
-            state.note(Moment(0), None, None, &number.to_string());
-        }
-        assert_eq!(state.journal.len(), JOURNAL_LINES_MAX);
-        let long = "x".repeat(2 * JOURNAL_LINE_BYTES_MAX);
-        for number in 0..JOURNAL_LINES_MAX {
-            state.note(Moment(0), None, None, &format!("{number} {long}"));
-        }
-        let bytes: usize = state.journal.iter().map(|line| line.text.len()).sum();
-        assert!(bytes <= JOURNAL_BYTES_MAX && bytes > JOURNAL_BYTES_MAX - 2 * JOURNAL_LINE_BYTES_MAX);
-        let newest = &state.journal.back().unwrap().text;
-        assert!(newest.starts_with("2047 x") && newest.ends_with(" … (cut off)"));
-    }
-}
+#[path = "state_tests.rs"]
+mod tests;

@@ -197,6 +197,15 @@ impl Phase {
 }
 
 impl Transaction {
+    /// Why no other one can begin, for a person.
+    pub(super) fn runs_already(&self) -> String {
+        let Self { id, from, to, .. } = self;
+        format!(
+            "transaction {id} runs already ({}, {from} to {to}); see `segue upgrade status`",
+            self.phase.label()
+        )
+    }
+
     /// What a coordinator that takes over has to see to.
     pub fn unfinished(&self) -> impl Iterator<Item = &Action> {
         self.pending.iter().map(|pending| &pending.action)

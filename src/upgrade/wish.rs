@@ -77,6 +77,9 @@ pub enum Unfit {
     Already(Release),
     #[error("{0}")]
     Rule(String),
+    /// Another transaction, which is not over.
+    #[error("{0}")]
+    Runs(String),
     #[error("{0}")]
     Rejected(#[from] Rejected),
 }
@@ -95,6 +98,10 @@ impl Wish {
     /// [`Unfit`].
     pub fn fit(&self, state: &State, configured: Rules, fleet: Fleet) -> Result<Fit, Unfit> {
         let to = release(&self.to)?;
+        // Before the nodes: once they are upgraded, they run what is asked for, and it is not over yet.
+        if let Some(running) = state.running() {
+            return Err(Unfit::Runs(running.runs_already()));
+        }
         let from = match &self.from {
             Some(from) => release(from)?,
             None => running(state, &fleet)?,

@@ -1,6 +1,7 @@
 use std::fs;
 
 use segue_bench::authority::Authority;
+use tempfile::TempDir;
 
 use super::*;
 
@@ -39,8 +40,8 @@ mesh = "127.0.0.1:9902"
 listen = "127.0.0.1:9922"
 "#;
 
-#[test]
-fn the_example_loads_and_its_comments_are_the_defaults() {
+/// With the files that `[mesh]` names.
+pub(super) fn folder_with_keys() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new("the lab").unwrap();
     let files = authority.issue("n1").unwrap();
@@ -49,10 +50,18 @@ fn the_example_loads_and_its_comments_are_the_defaults() {
     {
         fs::copy(from, folder.path().join(to)).unwrap();
     }
-    let parse_in = |text: &str| {
-        let redis = KnownProtocol { name: "redis", releases: &[], bus_port_offset: Some(10_000) };
-        Config::parse(&folder.path().join("segue.toml"), text, &[redis]).unwrap()
-    };
+    folder
+}
+
+pub(super) fn parse_in(folder: &TempDir, text: &str) -> Config {
+    let redis = KnownProtocol { name: "redis", releases: &[], bus_port_offset: Some(10_000) };
+    Config::parse(&folder.path().join("segue.toml"), text, &[redis]).unwrap()
+}
+
+#[test]
+fn the_example_loads_and_its_comments_are_the_defaults() {
+    let folder = folder_with_keys();
+    let parse_in = |text: &str| parse_in(&folder, text);
     let config = parse_in(FILE);
     let mesh = config.mesh.as_ref().unwrap();
     let members: Vec<_> = mesh.members.iter().map(|member| (&*member.id, member.witness)).collect();

@@ -8,6 +8,7 @@ mod intercept;
 mod mesh;
 mod refused;
 mod tls;
+mod upgrade;
 
 /// The config of the first issue, which must work for good.
 const EXAMPLE: &str = r#"[node]

@@ -3,6 +3,7 @@
 mod lab;
 
 use anyhow::{Result, ensure};
+use segue_bench::client;
 
 use crate::switch::writers::Writers;
 use lab::{Lab, NODES, Plan};
@@ -72,6 +73,59 @@ fn a_missing_program_takes_the_node_back_and_is_named() -> Result<()> {
     lab.told(1, &["rollback"])?;
     lab.await_phase("rolled-back")?;
     ensure!(lab.version(1)?.starts_with("6.0."));
+    Ok(())
+}
+
+#[test]
+fn a_hook_that_hangs_is_ended_and_the_node_taken_back() -> Result<()> {
+    let hangs =
+        r#"["sh", "-c", "case $1 in redis-8*) echo fetching; sleep 600 ;; esac", "install", "{release}"]"#;
+    let plan = Plan {
+        upgrade: "attempts_max = 1\nstep_time_max = \"12s\"",
+        hook: Some(("n2", "install", hangs)),
+        ..Plan::new("redis-6.0", "redis-8.0")
+    };
+    let lab = Lab::start(&plan)?;
+    lab.begin(0, "redis-8.0")?;
+    let status = lab.await_status("n2 taken back", |status| {
+        status["transaction"]["paused"]["node"] == "n2"
+            && status["transaction"]["pending"] == serde_json::json!([])
+    })?;
+    let paused = &status["transaction"]["paused"];
+    let why = paused["why"].as_str().unwrap_or_default();
+    ensure!(
+        paused["cause"] == "taken-back" && why.starts_with("install of n2 failed: sh did not end within"),
+        "{status:#}"
+    );
+    ensure!(why.ends_with("and was ended: fetching"), "{why}");
+    ensure!(lab.version(1)?.starts_with("6.0.") && lab.await_in_sync()? == 0);
+    lab.told(2, &["rollback"])?;
+    lab.await_phase("rolled-back")?;
+    Ok(())
+}
+
+/// The master lets nobody begin to follow it; who does already, goes on.
+#[test]
+fn a_node_that_does_not_catch_up_shuts_its_gate_until_it_does() -> Result<()> {
+    let plan = Plan { upgrade: "gate_time_max = \"15s\"", ..Plan::new("redis-6.0", "redis-8.0") };
+    let lab = Lab::start(&plan)?;
+    let mut master = client::connect(lab.ports()[0])?;
+    let mut followers =
+        |may: [&str; 2]| redis::cmd("ACL").arg("SETUSER").arg("default").arg(&may).exec(&mut master);
+    followers(["-psync", "-sync"])?;
+    lab.begin(0, "redis-8.0")?;
+    let status = lab.await_status("paused", |status| status["transaction"]["paused"].is_object())?;
+    let paused = &status["transaction"]["paused"];
+    let why = paused["why"].as_str().unwrap_or_default();
+    ensure!(paused["node"] == "n2" && paused["cause"] == "gate", "{status:#}");
+    ensure!(why.starts_with("catch-up took too long: the store is not linked with its master yet"), "{why}");
+    ensure!(lab.version(1)?.starts_with("8.0.") && lab.version(2)?.starts_with("6.0."), "{status:#}");
+    followers(["+psync", "+sync"])?;
+    lab.told(1, &["resume"])?;
+    lab.await_status("n2 upgraded", |status| {
+        let mut nodes = status["nodes"].as_array().into_iter().flatten();
+        nodes.any(|node| node["id"] == "n2" && node["part"]["generation"] == "new")
+    })?;
     Ok(())
 }
 
