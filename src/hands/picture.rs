@@ -127,3 +127,130 @@ fn other_master(heard: &[Heard], running: &Transaction) -> Option<PeerName> {
     let first = masters.next()?;
     (masters.next().is_none() && first.node != *agreed).then(|| first.node.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cluster::Machine,
+        hands::word::Word,
+        upgrade::{
+            rules::Rules,
+            state::{Answer, Entry},
+        },
+    };
+
+    const LAG_BYTES_MAX: u64 = 100;
+
+    fn heard(node: &str, master: bool) -> Heard {
+        let store = StoreWord {
+            address: format!("{node}:6379"),
+            master,
+            linked: !master,
+            offset: 1000,
+            history: "h".to_owned(),
+            ..StoreWord::default()
+        };
+        let word = Word { store: Some(store), transaction: 1, ..Word::default() };
+        Heard { node: node.into(), word, is_fresh: true }
+    }
+
+    /// n1 is master, n2 follows it.
+    fn all() -> [Heard; 2] {
+        [heard("n1", true), heard("n2", false)]
+    }
+
+    fn changed(change: impl FnOnce(&mut Heard, &mut Heard)) -> [Heard; 2] {
+        let [mut n1, mut n2] = all();
+        change(&mut n1, &mut n2);
+        [n1, n2]
+    }
+
+    fn store(heard: &mut Heard) -> &mut StoreWord {
+        heard.word.store.as_mut().unwrap()
+    }
+
+    fn look(heard: &[Heard], state: &State) -> Fleet {
+        fleet(heard, state, LAG_BYTES_MAX, Moment(0))
+    }
+
+    fn running() -> State {
+        let mut state = State::default();
+        let started = state.apply(Entry::Start {
+            at: Moment(0),
+            who: "ana".to_owned(),
+            from: "redis-6.0".parse().unwrap(),
+            to: "redis-8.0".parse().unwrap(),
+            rules: Rules::default(),
+            fleet: look(&all(), &State::default()),
+        });
+        assert_eq!(started, Answer::Done);
+        state
+    }
+
+    #[test]
+    fn a_secondary_that_is_behind_or_silent_is_not_in_sync() {
+        let n2 = |heard: &[Heard]| {
+            let member = look(heard, &State::default()).members["n2"].clone();
+            (member.reachable, member.in_sync)
+        };
+        assert_eq!(n2(&all()), (true, true));
+        assert_eq!(n2(&changed(|_, n2| store(n2).behind_bytes = Some(LAG_BYTES_MAX + 1))), (true, false));
+        assert_eq!(n2(&changed(|_, n2| store(n2).linked = false)), (true, false));
+        assert_eq!(n2(&changed(|_, n2| store(n2).silent = Some("refused".to_owned()))), (false, false));
+        assert_eq!(n2(&changed(|_, n2| n2.is_fresh = false)), (false, false));
+    }
+
+    #[test]
+    fn without_its_master_a_secondary_counts_as_it_did() {
+        let state = running();
+        let n2 = |heard: &[Heard]| look(heard, &state).members["n2"].in_sync;
+        let unlinked = |n2: &mut Heard| store(n2).linked = false;
+        assert!(!n2(&changed(|_, n2| unlinked(n2))));
+        let both = changed(|n1, n2| {
+            n1.is_fresh = false;
+            unlinked(n2);
+        });
+        assert!(n2(&both));
+        // Another history's count says nothing of how far it is.
+        let other = changed(|_, n2| store(n2).history = "other".to_owned());
+        assert_eq!(look(&other, &state).members["n2"].offset, 0);
+    }
+
+    #[test]
+    fn losses_that_were_agreed_on_are_never_fewer() {
+        let mut state = running();
+        let lost = changed(|n1, n2| (n1.word.losses, n2.word.losses) = (2, 3));
+        let seen = look(&lost, &state);
+        assert_eq!(seen.losses, 5);
+        assert!(differ(&seen, &look(&all(), &state)));
+        assert_eq!(state.apply(Entry::Seen { at: Moment(0), fleet: seen }), Answer::Done);
+        assert_eq!(look(&all(), &state).losses, 5);
+        let earlier = changed(|n1, _| (n1.word.transaction, n1.word.losses) = (0, 70));
+        assert_eq!(look(&earlier, &state).losses, 5);
+    }
+
+    #[test]
+    fn offsets_alone_are_no_difference() {
+        let further = changed(|n1, n2| (store(n1).offset, store(n2).offset) = (2000, 1900));
+        let state = State::default();
+        assert!(!differ(&look(&all(), &state), &look(&further, &state)));
+    }
+
+    #[test]
+    fn another_master_is_taken_for_it_once_it_has_been_for_long_enough() {
+        let state = running();
+        let running = state.running().unwrap();
+        let failed_over = changed(|n1, n2| (store(n1).master, store(n2).master) = (false, true));
+        let two = changed(|_, n2| store(n2).master = true);
+        let (mut other, start) = (Other::default(), Instant::now());
+        let at = |s| start + Duration::from_secs(s);
+        assert_eq!(other.adopted(&failed_over, running, at(0)), None);
+        assert_eq!(other.adopted(&failed_over, running, at(9)), None);
+        assert_eq!(other.adopted(&failed_over, running, at(10)), Some("n2".into()));
+        // Two at once, and it counts from anew.
+        assert_eq!(other.adopted(&two, running, at(11)), None);
+        assert_eq!(other.adopted(&failed_over, running, at(12)), None);
+        assert_eq!(other.adopted(&all(), running, at(100)), None);
+    }
+}
