@@ -1,5 +1,6 @@
-//! Seeded simulation of the upgrade transaction: coordinators and nodes crash, stores restart, the mesh loses,
-//! repeats and delays messages, hooks fail, the operator changes their mind. After every event the design's
+//! Seeded simulation of the agreed state of an upgrade, changed by entries alone as the sidecars do it: they
+//! crash in the middle of an action, are cut off and see an old state, two believe to lead, stores restart, the
+//! mesh loses, repeats and delays messages, hooks fail, the operator changes their mind. After every event the design's
 //! invariants 4 to 7 are checked.
 //!
 //! `SEGUE_SIM_SEED=42 cargo test --test sim` replays one seed and prints what happened;
@@ -7,9 +8,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+mod agreed;
+mod checks;
 mod mesh;
 mod node;
 mod run;
+mod sidecar;
+mod start;
 
 use std::env;
 
@@ -41,5 +46,6 @@ fn every_seed_ends_well() {
         ends.done > 0 && ends.rolled_back > 0 && ends.failed > 0,
         "the seeds do not reach every end: {ends:?}"
     );
+    assert!(ends.fenced_off > 0 && ends.crashed_at_work > 0, "the seeds hardly try the fence: {ends:?}");
     assert!(ends.paused > 0 && ends.taken_back > 0 && ends.moved > 0, "the seeds meet too little: {ends:?}");
 }

@@ -1,12 +1,31 @@
-//! Messages between the coordinator and the nodes: delayed, repeated, lost.
+//! What the sidecars send each other to agree: delayed, repeated, lost.
 
 use fastrand::Rng;
-use segue::upgrade::action::{Action, ActionId, Outcome};
+use segue::upgrade::{
+    action::ActionId,
+    state::{Answer, Entry},
+};
+use segue_wire::PeerName;
 
 #[derive(Clone, Debug)]
 pub enum Message {
-    Do(Action),
-    Ended(ActionId, Outcome),
+    Propose {
+        by: Proposer,
+        entry: Box<Entry>,
+    },
+    /// To a claim or an end.
+    Answered {
+        to: Proposer,
+        about: ActionId,
+        answer: Answer,
+    },
+}
+
+/// A sidecar; one that was started again has nothing to do with what it proposed before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposer {
+    pub node: PeerName,
+    pub start: u32,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +52,9 @@ impl Mesh {
 
     /// What arrives by now, in any order.
     pub fn arrived(&mut self, rng: &mut Rng, now: u64) -> Vec<Message> {
+        if self.under_way.iter().all(|(at, _)| *at > now) {
+            return Vec::new();
+        }
         let (mut due, left) = std::mem::take(&mut self.under_way).into_iter().partition(|(at, _)| *at <= now);
         self.under_way = left;
         let due: &mut Vec<(u64, Message)> = &mut due;

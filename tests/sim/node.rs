@@ -1,8 +1,7 @@
-//! One node: its store, and the hands of its sidecar.
+//! One node's store, and what is done to it.
 
-use segue::upgrade::action::{Action, ActionId, Do, Generation, Outcome};
+use segue::upgrade::action::{Action, Do, Generation, Outcome};
 
-/// A store and what its sidecar remembers.
 #[derive(Clone, Debug)]
 pub struct Node {
     /// The binary that is installed, and the data files that lie on its disk.
@@ -17,8 +16,6 @@ pub struct Node {
     /// What all were last told of it.
     pub notified: Generation,
     pub finalized: bool,
-    /// What it was last asked for, and what came of it: it survives its sidecar.
-    pub last: Option<(ActionId, Option<Outcome>)>,
 }
 
 impl Node {
@@ -32,18 +29,6 @@ impl Node {
             writes: 0,
             notified: Generation::Old,
             finalized: false,
-            last: None,
-        }
-    }
-
-    /// Whether the action is to be done at all: `Some(outcome)` where that is known already.
-    pub fn known(&self, id: ActionId) -> Option<Option<Outcome>> {
-        let (last, outcome) = self.last.as_ref()?;
-        match last.cmp(&id) {
-            std::cmp::Ordering::Less => None,
-            std::cmp::Ordering::Equal => outcome.clone().map(Some),
-            // An earlier step, come late.
-            std::cmp::Ordering::Greater => Some(None),
         }
     }
 

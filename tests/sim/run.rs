@@ -2,22 +2,26 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    rc::Rc,
 };
 
 use fastrand::Rng;
-use segue::upgrade::{
-    action::{Action, Do, Gate, Generation, Moment, Outcome},
-    fleet::{Fleet, Member, Role},
-    plan::{Command, Event},
-    rules::{Finalize, OnFailure, Order, Rules},
-    transaction::{Cause, Phase, Transaction},
+use segue::{
+    cluster::Machine,
+    upgrade::{
+        action::{Action, ActionId, Do, Moment, Outcome},
+        plan::Command,
+        state::{Answer, Entry, State},
+        transaction::{Phase, Transaction},
+    },
 };
 use segue_wire::PeerName;
 
 use crate::{
     mesh::{Mesh, Message},
     node::Node,
+    sidecar::Sidecar,
+    start::{fleet, rules},
 };
 
 const TICK_MS: u64 = 100;
@@ -26,18 +30,21 @@ const FAULTS_END_MS: u64 = 60_000;
 const TIME_MS_MAX: u64 = 3_600_000;
 
 pub struct Run {
-    rng: Rng,
-    now: u64,
-    nodes: BTreeMap<PeerName, Node>,
-    mesh: Mesh,
-    transaction: Transaction,
-    /// The coordinator is down until then.
-    coordinator_up_at: u64,
+    pub rng: Rng,
+    pub now: u64,
+    pub nodes: BTreeMap<PeerName, Node>,
+    pub sidecars: BTreeMap<PeerName, Sidecar>,
+    pub mesh: Mesh,
+    pub state: State,
+    /// The transaction of the state.
+    pub agreed: Rc<Transaction>,
+    /// What was let through the fence, ever.
+    pub fenced: BTreeSet<ActionId>,
     /// Nodes whose gate stayed shut; only the operator opens it.
-    shut: BTreeSet<PeerName>,
+    pub shut: BTreeSet<PeerName>,
     /// Written and acknowledged by a master, ever.
-    acknowledged: u64,
-    met: Ends,
+    pub acknowledged: u64,
+    pub met: Ends,
     pub shows: bool,
 }
 
@@ -50,6 +57,9 @@ pub struct Ends {
     pub paused: u64,
     pub taken_back: u64,
     pub moved: u64,
+    /// Claims of what was not wanted any more.
+    pub fenced_off: u64,
+    pub crashed_at_work: u64,
 }
 
 impl Ends {
@@ -60,6 +70,8 @@ impl Ends {
         self.paused += other.paused;
         self.taken_back += other.taken_back;
         self.moved += other.moved;
+        self.fenced_off += other.fenced_off;
+        self.crashed_at_work += other.crashed_at_work;
     }
 }
 
@@ -73,19 +85,30 @@ impl Run {
         let fleet = fleet(&nodes, 0, 0);
         let rules = rules(&mut rng, count);
         let releases = ("redis-6.0".parse().unwrap(), "redis-8.0".parse().unwrap());
-        let (transaction, actions) = Transaction::begin(seed, releases, rules, fleet, Moment(0)).unwrap();
-        let mut mesh = Mesh { faults_in: [0, 5, 20, 100][rng.usize(0..4)], ..Mesh::default() };
-        for action in actions {
-            mesh.send(&mut rng, 0, Message::Do(action));
-        }
+        let entry = Entry::Start {
+            at: Moment(0),
+            who: "operator".to_owned(),
+            from: releases.0,
+            to: releases.1,
+            rules,
+            fleet,
+        };
+        let mut state = State::default();
+        assert_eq!(state.apply(entry.clone()), Answer::Done);
+        assert!(matches!(state.apply(entry), Answer::Rejected(_)), "it was started twice");
+        let agreed = Rc::new(state.transaction.clone().unwrap());
+        let mesh = Mesh { faults_in: [0, 5, 20, 100][rng.usize(0..4)], ..Mesh::default() };
+        let sidecars = names.iter().map(|name| (name.clone(), Sidecar::new(Rc::clone(&agreed)))).collect();
         let met = Ends::default();
         Self {
             rng,
             now: 0,
             nodes,
+            sidecars,
             mesh,
-            transaction,
-            coordinator_up_at: 0,
+            state,
+            agreed,
+            fenced: BTreeSet::new(),
             shut: BTreeSet::new(),
             acknowledged: 0,
             met,
@@ -94,10 +117,10 @@ impl Run {
     }
 
     pub fn finish(mut self) -> Result<Ends, String> {
-        while !self.transaction.phase.is_over() {
+        while !self.agreed.phase.is_over() {
             self.now += TICK_MS;
             if self.now > TIME_MS_MAX {
-                return Err(format!("it does not end: {:#?}\n{:#?}", self.transaction, self.nodes));
+                return Err(format!("it does not end: {:#?}\n{:#?}", self.agreed, self.nodes));
             }
             if self.now > FAULTS_END_MS {
                 self.mesh.faults_in = 0;
@@ -108,13 +131,19 @@ impl Run {
                 self.deliver(message)?;
                 self.check()?;
             }
-            self.coordinator()?;
-            self.operator();
+            self.sidecars()?;
+            self.check()?;
+            self.operator()?;
+            self.check()?;
         }
         self.check_end()
     }
 
-    fn faulty(&mut self, one_in: u32) -> bool {
+    pub fn transaction(&self) -> &Transaction {
+        self.state.transaction.as_ref().unwrap()
+    }
+
+    pub fn faulty(&mut self, one_in: u32) -> bool {
         self.now <= FAULTS_END_MS && self.rng.u32(0..one_in) == 0
     }
 
@@ -152,71 +181,29 @@ impl Run {
 
     fn deliver(&mut self, message: Message) -> Result<(), String> {
         match message {
-            Message::Do(action) => self.execute(action)?,
-            Message::Ended(id, outcome) if self.coordinator_up_at <= self.now => {
-                if self.shows {
-                    println!("{:7} ended {id} {outcome:?}", self.now);
+            Message::Propose { by, entry } => {
+                let about = match &*entry {
+                    Entry::Claim { id, .. } => Some(*id),
+                    Entry::Ended { id, outcome, .. } if !matches!(outcome, Outcome::NotYet(_)) => Some(*id),
+                    _ => None,
+                };
+                let answer = self.agree(*entry)?;
+                if let Some(about) = about {
+                    let message = Message::Answered { to: by, about, answer };
+                    self.mesh.send(&mut self.rng, self.now, message);
                 }
-                self.told(Event::Ended(id, outcome))?;
             }
-            Message::Ended(..) => {}
+            Message::Answered { to, about, answer } => self.answered(&to, about, &answer),
         }
         Ok(())
     }
 
-    fn told(&mut self, event: Event) -> Result<(), String> {
-        let passed = match &event {
-            Event::Ended(id, Outcome::Done) => Some(*id),
-            _ => None,
-        };
-        let is_late = |action: &&Action| {
-            action.what.is_gate() && action.deadline.0 <= self.now && Some(action.id) != passed
-        };
-        let late: Vec<Action> = self.transaction.unfinished().filter(is_late).cloned().collect();
-        let was_paused = self.transaction.paused.is_some();
-        let actions = self.journalled(|transaction, now| transaction.handle(event, now));
-        self.check_pause(&late, was_paused, &actions)
-    }
-
-    /// What the transaction says is journalled; the coordinator may die before it acts on it.
-    fn journalled(&mut self, step: impl FnOnce(&mut Transaction, Moment) -> Vec<Action>) -> Vec<Action> {
-        if self.faulty(200) {
-            self.coordinator_up_at = self.now + self.rng.u64(0..5000);
-            return Vec::new();
-        }
-        let was_paused = self.transaction.paused.is_some();
-        let actions = step(&mut self.transaction, Moment(self.now));
-        if let Some(pause) = self.transaction.paused.as_ref().filter(|_| !was_paused) {
-            self.met.paused += 1;
-            self.met.taken_back += u64::from(pause.cause == Cause::TakenBack);
-        }
-        if self.faulty(200) {
-            self.coordinator_up_at = self.now + self.rng.u64(0..5000);
-            return actions;
-        }
-        for action in &actions {
-            self.mesh.send(&mut self.rng, self.now, Message::Do(action.clone()));
-        }
-        actions
-    }
-
-    fn execute(&mut self, action: Action) -> Result<(), String> {
-        let outcome = match self.nodes.get(&action.node).and_then(|node| node.known(action.id)) {
-            Some(None) => return Ok(()),
-            Some(Some(known)) => known,
-            None => self.perform(&action)?,
-        };
-        let is_final = !matches!(outcome, Outcome::NotYet(_));
-        if let Some(node) = self.nodes.get_mut(&action.node) {
-            node.last = Some((action.id, is_final.then(|| outcome.clone())));
-        }
-        self.mesh.send(&mut self.rng, self.now, Message::Ended(action.id, outcome));
-        Ok(())
-    }
-
-    fn perform(&mut self, action: &Action) -> Result<Outcome, String> {
+    pub fn perform(&mut self, action: &Action) -> Result<Outcome, String> {
         if self.shows {
             println!("{:7} {} {} {:?}", self.now, action.id, action.node, action.what);
+        }
+        if !self.fenced.contains(&action.id) {
+            return Err(format!("{action:?} is performed, and was not claimed"));
         }
         self.check_order(action)?;
         let one_in = if action.what == Do::Preflight { 60 } else { 25 };
@@ -254,152 +241,34 @@ impl Run {
 
     // === who decides ===
 
-    fn coordinator(&mut self) -> Result<(), String> {
-        if self.coordinator_up_at > self.now {
+    fn operator(&mut self) -> Result<(), String> {
+        if self.agreed.phase.is_over() {
             return Ok(());
         }
-        let fleet = fleet(&self.nodes, self.now, self.transaction.fleet.moves);
-        self.told(Event::Seen(fleet))?;
-        // What is not known to be done is asked for again, by this coordinator or the next.
-        if self.now.is_multiple_of(1000) {
-            let again: Vec<_> = self.transaction.unfinished().cloned().collect();
-            for action in again {
-                self.mesh.send(&mut self.rng, self.now, Message::Do(action));
-            }
-        }
-        if self.faulty(300) {
-            self.coordinator_up_at = self.now + self.rng.u64(0..10_000);
-        }
-        Ok(())
-    }
-
-    fn operator(&mut self) {
-        if self.transaction.phase.is_over() {
-            return;
-        }
         let (regrets, rests) = (self.faulty(1500), self.faulty(1000));
-        let command = match (&self.transaction.paused, &self.transaction.phase) {
+        let command = match (&self.agreed.paused, &self.agreed.phase) {
             (Some(_), phase) => {
                 let back = !matches!(phase, Phase::RollingBack { .. }) && self.rng.u32(0..60) == 0;
                 match self.rng.u32(0..20) {
                     _ if back => Command::Rollback { accept_losses: true },
                     0 => Command::Resume,
-                    _ => return,
+                    _ => return Ok(()),
                 }
             }
             (None, Phase::Upgraded { .. }) if self.rng.bool() => Command::Finalize,
             (None, _) if regrets => Command::Rollback { accept_losses: true },
             (None, _) if rests => Command::Pause,
-            _ => return,
+            _ => return Ok(()),
         };
         if self.shows {
-            println!("{:7} operator: {command:?} in {}", self.now, self.transaction.phase.label());
+            println!("{:7} operator: {command:?} in {}", self.now, self.agreed.phase.label());
         }
-        let finalizing = self.transaction.phase == Phase::Finalizing;
         let rollback = matches!(command, Command::Rollback { .. });
-        let mut rejected = None;
-        self.journalled(|transaction, now| {
-            transaction.command(command.clone(), now).unwrap_or_else(|why| {
-                rejected = Some(why);
-                Vec::new()
-            })
-        });
-        if rejected.is_none() && matches!(command, Command::Resume | Command::Rollback { .. }) {
-            self.shut.clear();
+        let finalizing = self.agreed.phase == Phase::Finalizing;
+        let entry = Entry::Command { at: Moment(self.now), who: "operator".to_owned(), command };
+        match self.agree(entry)? {
+            Answer::Rejected(why) if rollback && !finalizing => Err(format!("no way back: {why}")),
+            _ => Ok(()),
         }
-        assert!(!rollback || finalizing || rejected.is_none(), "no way back: {rejected:?}");
     }
-
-    // === what must always be true ===
-
-    fn check(&self) -> Result<(), String> {
-        let masters: Vec<_> = self.nodes.iter().filter(|(_, node)| node.is_master).collect();
-        let [(name, master)] = masters[..] else { return Err(format!("{} masters", masters.len())) };
-        if master.writes < self.acknowledged {
-            let lost = self.acknowledged - master.writes;
-            return Err(format!("{lost} acknowledged writes lost: the master {name} does not have them"));
-        }
-        if master.finalized && !self.nodes.values().all(|node| node.installed == Generation::New) {
-            return Err("finalized before all are upgraded".into());
-        }
-        Ok(())
-    }
-
-    /// While it is paused nothing new is begun, and a node whose gate stayed shut stays where it is.
-    fn check_pause(&mut self, late: &[Action], was_paused: bool, actions: &[Action]) -> Result<(), String> {
-        let given_up = |late: &&Action| self.transaction.unfinished().all(|action| action.id != late.id);
-        self.shut.extend(late.iter().filter(given_up).map(|action| action.node.clone()));
-        for action in actions {
-            let begins = action.what == Do::PassGate(Gate::Before);
-            if self.shut.contains(&action.node) || (begins && was_paused) {
-                return Err(format!("{action:?} while paused: {was_paused}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// No more nodes are down by our doing than the rules allow, and none before its batch.
-    fn check_order(&self, action: &Action) -> Result<(), String> {
-        if action.what != Do::Stop {
-            return Ok(());
-        }
-        let down =
-            |(name, node): &(&PeerName, &Node)| **name != action.node && !node.running && !node.crashed;
-        let down = self.nodes.iter().filter(down).count();
-        if down >= self.transaction.rules.batch {
-            return Err(format!("{down} nodes are down already, and {} is to be stopped", action.node));
-        }
-        Ok(())
-    }
-
-    fn check_end(mut self) -> Result<Ends, String> {
-        let all = |generation| {
-            self.nodes.values().all(|node| node.installed == generation && node.notified == generation)
-        };
-        match &self.transaction.phase {
-            Phase::Done if all(Generation::New) => self.met.done += 1,
-            Phase::RolledBack { .. } if all(Generation::Old) => self.met.rolled_back += 1,
-            Phase::Failed { .. } if all(Generation::Old) => self.met.failed += 1,
-            phase => return Err(format!("ended as {phase:?} with {:#?}", self.nodes)),
-        }
-        Ok(self.met)
-    }
-}
-
-fn rules(rng: &mut Rng, count: usize) -> Rules {
-    Rules {
-        order: if rng.bool() { Order::SecondariesFirst } else { Order::MasterFirst },
-        batch: rng.usize(1..=3),
-        canary: rng.usize(0..=count),
-        canary_soak: Duration::from_secs(rng.u64(0..20)),
-        hold_before_master: rng.bool(),
-        soak: Duration::from_secs(rng.u64(0..20)),
-        finalize: if rng.bool() {
-            Finalize::Manual
-        } else {
-            Finalize::After(Duration::from_secs(rng.u64(0..30)))
-        },
-        on_failure: if rng.bool() { OnFailure::Pause } else { OnFailure::Rollback },
-        attempts_max: rng.u32(1..4),
-        step_time_max: Duration::from_secs(rng.u64(5..60)),
-        gate_time_max: Duration::from_secs(rng.u64(5..60)),
-        ..Rules::default()
-    }
-}
-
-/// What the sidecars say of their stores.
-fn fleet(nodes: &BTreeMap<PeerName, Node>, now: u64, moves: u64) -> Fleet {
-    let master = nodes.values().find(|node| node.is_master).map_or(0, |node| node.writes);
-    let members = nodes.iter().enumerate().map(|(number, (name, node))| {
-        let role = if node.is_master { Role::Master } else { Role::Secondary };
-        let member = Member {
-            number: number as u32,
-            role,
-            reachable: node.running,
-            in_sync: master - node.writes < 5,
-            offset: node.writes,
-        };
-        (name.clone(), member)
-    });
-    Fleet { members: members.collect(), losses: 0, seen_at: Moment(now), moves }
 }
