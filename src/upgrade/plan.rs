@@ -161,6 +161,12 @@ impl Course {
         steps_to(self.to).get(self.done).copied()
     }
 
+    fn back_to_move(&mut self) {
+        let steps = steps_to(self.to);
+        self.done = steps.iter().position(|step| *step == StepKind::MoveMaster).unwrap_or_default();
+        self.attempts = 0;
+    }
+
     /// Nothing of it disturbs the node yet.
     fn is_unbegun(&self) -> bool {
         match self.to {
@@ -487,6 +493,11 @@ impl Transaction {
             node.course = None;
             return None;
         };
+        // It became master past its turn to give the role away, as by a move that was given up and went through.
+        if is_master && matches!(step, StepKind::SetAside | StepKind::Stop) {
+            course.back_to_move();
+            return Some(None);
+        }
         let to = course.to;
         let what = match step {
             StepKind::GateBefore => Do::PassGate(Gate::Before),

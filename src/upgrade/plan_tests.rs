@@ -163,6 +163,25 @@ fn a_failure_can_roll_all_back() {
     assert!(at("n3 notify") < at("n2 stop"), "{steps:?}");
 }
 
+/// A move that was given up may go through all the same.
+#[test]
+fn one_that_became_master_past_its_turn_gives_the_role_away_before_it_is_stopped() {
+    let mut under = Under::new(Rules::default());
+    under.all_done();
+    under.command(Command::Rollback { accept_losses: false }).unwrap();
+    let stop = under.asked.remove(0);
+    assert_eq!((&*stop.node, &stop.what), ("n1", &Do::Stop));
+    let mut fleet = under.transaction.fleet.clone();
+    for (name, member) in &mut fleet.members {
+        member.role = if *name == stop.node { Role::Master } else { Role::Secondary };
+    }
+    under.handle(Event::Seen(fleet));
+    under.handle(Event::Ended(stop.id, Outcome::Failed("it is master".into())));
+    let steps = under.all_done();
+    assert_eq!(steps[..2], ["n1 move-master", "n1 stop"]);
+    assert!(matches!(under.transaction.phase, Phase::RolledBack { .. }));
+}
+
 #[test]
 fn the_way_back_names_its_price_and_ends_where_links_are_turned() {
     let mut under =
