@@ -24,7 +24,7 @@ use crate::{
     start::{fleet, rules},
 };
 
-const TICK_MS: u64 = 100;
+const TICK_MS: u64 = 200;
 /// By then every fault has ended, and what is still under way has to come to its end.
 const FAULTS_END_MS: u64 = 60_000;
 const TIME_MS_MAX: u64 = 3_600_000;
@@ -166,7 +166,7 @@ impl Run {
         }
         let names: Vec<_> = self.nodes.keys().cloned().collect();
         for name in names {
-            let (crashes, returns) = (self.faulty(600), self.rng.u32(0..20) == 0);
+            let (crashes, returns) = (self.faulty(300), self.rng.u32(0..10) == 0);
             let Some(node) = self.nodes.get_mut(&name) else { continue };
             if node.running && crashes {
                 // What it has written is on its disk.
@@ -245,7 +245,7 @@ impl Run {
         if self.agreed.phase.is_over() {
             return Ok(());
         }
-        let (regrets, rests) = (self.faulty(1500), self.faulty(1000));
+        let (regrets, rests) = (self.faulty(750), self.faulty(500));
         let command = match (&self.agreed.paused, &self.agreed.phase) {
             (Some(_), phase) => {
                 let back = !matches!(phase, Phase::RollingBack { .. }) && self.rng.u32(0..60) == 0;

@@ -64,7 +64,7 @@ impl Run {
     pub fn sidecars(&mut self) -> Result<(), String> {
         self.elect();
         for name in self.nodes.keys().cloned().collect::<Vec<_>>() {
-            let (crashes, parts) = (self.faulty(300), self.faulty(400));
+            let (crashes, parts) = (self.faulty(150), self.faulty(200));
             let (away, news) = (self.rng.u64(0..8000), self.rng.u32(0..3) > 0);
             let now = self.now;
             let agreed = Rc::clone(&self.agreed);
@@ -97,7 +97,7 @@ impl Run {
         let now = self.now;
         let is_able = |sidecar: &Sidecar| sidecar.up_at <= now && sidecar.cut_off_until <= now;
         let leads = self.sidecars.values().any(|sidecar| is_able(sidecar) && sidecar.leads_until == u64::MAX);
-        if leads && !self.faulty(300) {
+        if leads && !self.faulty(150) {
             return;
         }
         let known_by = now + self.rng.u64(0..5000);
@@ -169,7 +169,7 @@ impl Run {
     }
 
     pub fn answered(&mut self, to: &Proposer, about: ActionId, answer: &Answer) {
-        let takes = self.rng.u64(0..2000);
+        let takes = self.rng.u64(0..1000);
         let now = self.now;
         let Some(sidecar) = self.sidecars.get_mut(&to.node) else { return };
         if sidecar.start != to.start || sidecar.up_at > now || sidecar.cut_off_until > now {
