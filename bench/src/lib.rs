@@ -2,6 +2,7 @@
 //! `cargo verify` are made of.
 
 pub mod authority;
+pub mod cargo;
 pub mod child;
 pub mod client;
 pub mod clients;

@@ -4,12 +4,12 @@
 //! tests, shows their output as it comes, and ends with a line `N passed, N failed` over all of them. The exit
 //! status is that of the first run that failed.
 
-use std::env;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use segue_bench::cargo::cargo;
 use segue_bench::peers::programs::Programs;
 use segue_bench::progress::Progress;
 use segue_bench::stores::{self, StoreName};
@@ -89,14 +89,12 @@ fn left_out(ignored: u64) -> String {
 
 /// Runs cargo with its standard output passed on line by line; its exit status.
 fn run_tests(targets: &str, more: &[String], tally: &mut Tally) -> Result<u8> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut child = Command::new(&cargo)
+    let mut child = cargo()
         .args(["test", "--workspace", "--no-fail-fast", targets])
         .args(more)
-        .current_dir(segue_bench::workspace())
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("cannot run {}", cargo.display()))?;
+        .context("cannot run cargo")?;
     let output = child.stdout.take().context("no standard output of cargo")?;
     let mut shown = std::io::stdout().lock();
     for line in BufReader::new(output).split(b'\n') {

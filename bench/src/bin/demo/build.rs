@@ -1,22 +1,20 @@
 //! Builds the sidecar of this tree.
 
-use std::env;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
+use segue_bench::cargo::cargo;
 use serde_json::Value;
 
 /// `cargo build --release --bin segue`, with its own messages on stderr; the path of the program.
 pub fn sidecar() -> Result<PathBuf> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(&cargo)
+    let output = cargo()
         .args(["build", "--release", "--package", "segue", "--bin", "segue"])
         .arg("--message-format=json-render-diagnostics")
-        .current_dir(segue_bench::workspace())
         .stderr(Stdio::inherit())
         .output()
-        .with_context(|| format!("cannot run {}", cargo.display()))?;
+        .context("cannot run cargo")?;
     if !output.status.success() {
         bail!("the sidecar does not build: {}", output.status);
     }
