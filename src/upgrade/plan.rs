@@ -354,12 +354,11 @@ impl Transaction {
         for Pending { action, waits_for, .. } in late {
             self.take_pending(action.id);
             let waits_for = waits_for.map(|why| format!(": {why}")).unwrap_or_default();
-            let why = format!("{} took too long{waits_for}", action.what.label());
             if !action.what.is_gate() {
-                self.failed(&action, why);
+                self.failed(&action, format!("it took too long{waits_for}"));
                 continue;
             }
-            let why = format!("{} of {}", why, action.node);
+            let why = format!("{} of {} took too long{waits_for}", action.what.label(), action.node);
             if let Some(node) = self.nodes.get_mut(&action.node) {
                 node.blocked = Some(why.clone());
             }

@@ -123,7 +123,7 @@ fn a_gate_that_stays_shut_pauses_and_never_proceeds() {
     };
     assert_eq!(under.answer(waits).last().unwrap(), "n2 catch-up");
     under.later(Rules::default().gate_time_max);
-    assert_eq!(under.pause(), (Some("n2"), "catch-up took too long: it is 7 MB behind of n2"));
+    assert_eq!(under.pause(), (Some("n2"), "catch-up of n2 took too long: it is 7 MB behind"));
     under.later(Duration::from_secs(1_000_000));
     assert_eq!(under.all_done(), [""; 0]);
     under.command(Command::Resume).unwrap();

@@ -151,12 +151,12 @@ fn each_thing_in_the_way_is_explained_with_what_to_do() {
 
     desk.time_out();
     let text = show::explain(&seen(&desk));
-    assert!(text.contains("It is paused at n2: gate-before took too long"), "{text}");
+    assert!(text.contains("It is paused at n2: gate-before of n2 took too long"), "{text}");
     assert!(
         text.contains("what to do: see what it waits for, then segue upgrade resume or rollback"),
         "{text}"
     );
-    assert!(text.contains("n2 does not go on: gate-before took too long"), "{text}");
+    assert!(text.contains("n2 does not go on: gate-before of n2 took too long"), "{text}");
 
     let mut alone = seen(&desk);
     for member in alone.mesh.members.iter_mut().skip(1) {

@@ -118,7 +118,8 @@ fn a_node_that_does_not_catch_up_shuts_its_gate_until_it_does() -> Result<()> {
     let paused = &status["transaction"]["paused"];
     let why = paused["why"].as_str().unwrap_or_default();
     ensure!(paused["node"] == "n2" && paused["cause"] == "gate", "{status:#}");
-    ensure!(why.starts_with("catch-up took too long: the store is not linked with its master yet"), "{why}");
+    // What it was seen at last may be a sync that it tries in vain.
+    ensure!(why.starts_with("catch-up of n2 took too long: the store "), "{why}");
     ensure!(lab.version(1)?.starts_with("8.0.") && lab.version(2)?.starts_with("6.0."), "{status:#}");
     followers(["+psync", "+sync"])?;
     lab.told(1, &["resume"])?;
