@@ -11,9 +11,11 @@ use segue_bench::{
 use crate::cluster::Plan;
 
 const LOAD_TIME: Duration = Duration::from_secs(5);
+/// What is written until a replica that is cut off dials again fits in, however long that takes.
+const BACKLOG: &[&str] = &["--repl-backlog-size", "256mb"];
 
 fn feeds(master: &str, replica: &str) -> Result<()> {
-    let cluster = Plan::new(master, replica).start()?;
+    let cluster = Plan { master_arguments: BACKLOG, ..Plan::new(master, replica) }.start()?;
     let mut client = cluster.master.client()?;
     data::fill_core(&mut client, 1)?;
     cluster.replicate()?;
