@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use segue_bench::{
     child::wait_for,
     data::{self, Newer},
@@ -187,6 +187,33 @@ fn older_releases_start_from_a_base_without_a_snapshot() -> Result<()> {
     let original = started(writer.server.store(), &aof)?;
     loads(&original, &aof, "redis-8.0", "redis-7.0", "redis-7.0")?;
     loads(&original, &aof, "redis-8.0", "redis-6.0", "redis-6.0")
+}
+
+/// What the other families write: a base and, behind it, commands.
+#[test]
+fn redis_starts_from_a_folder_of_the_other_families() -> Result<()> {
+    for (store, from, targets) in [
+        ("valkey-9.1", "valkey-9.1", ["redis-8.0", "redis-6.0", "valkey-8.0"]),
+        ("redict-7.3", "redict-7.3", ["redis-7.0", "redis-6.0", "valkey-8.1"]),
+    ] {
+        let writer = Writer::start(store, &[])?;
+        writer.fill()?;
+        writer.rewrite()?;
+        let mut client = writer.server.client()?;
+        for text in
+            ["SET later 1 PX 7000000", "COPY later copied", "SPOP spopped 2", "LMPOP 1 list LEFT COUNT 2"]
+        {
+            let words: Vec<&str> = text.split(' ').collect();
+            redis::cmd("SADD").arg(&["spopped", "a", "b", "c"]).exec(&mut client)?;
+            redis::cmd("RPUSH").arg(&["list", "a", "b", "c"]).exec(&mut client)?;
+            redis::cmd(words[0]).arg(&words[1..]).exec(&mut client)?;
+        }
+        let aof = writer.take_aof()?;
+        for to in targets {
+            loads(&writer.server, &aof, from, to, to).with_context(|| format!("{from} to {to}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// From 7.0 on, a store moves the file of an older one into a folder by itself.
