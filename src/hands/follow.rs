@@ -1,6 +1,8 @@
 //! While a transaction runs, the own store follows the agreed master: it is repointed after the master moved,
 //! and one that comes back as a master is none any more.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::Hands;
 use crate::{
     stores::driver::{Driver, DriverError, Seen},
@@ -37,6 +39,7 @@ async fn follow(hands: &Hands, driver: &dyn Driver, state: &State, seen: &Seen) 
         return Ok(());
     }
     if seen.master || seen.follows.is_none() {
+        hands.second_master.store(true, Relaxed);
         tracing::warn!(
             master = &**master,
             "the own store takes writes beside the agreed master: it follows it"

@@ -81,6 +81,8 @@ pub struct Hands {
     own: watch::Sender<Option<Arc<Word>>>,
     /// The agreed state that is known here is no older than the start of this process.
     is_current: AtomicBool,
+    /// The own store was found to be a master beside the agreed one.
+    second_master: AtomicBool,
     seldom: Seldom,
 }
 
@@ -98,6 +100,7 @@ impl Hands {
             search_path,
             own: watch::Sender::new(None),
             is_current: AtomicBool::new(false),
+            second_master: AtomicBool::new(false),
             seldom: Seldom::default(),
         })
     }

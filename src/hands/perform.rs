@@ -1,6 +1,9 @@
 //! How each action is done on this node. A try says how far it got; the same action is tried until it is done.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use segue_wire::Release;
 
@@ -130,10 +133,33 @@ impl Hands {
     }
 
     async fn start_store(&self, ground: &Ground, performance: &mut Performance<'_>) -> Result<(), Stopped> {
+        if !performance.ran {
+            self.second_master.store(false, Relaxed);
+        }
         self.run_once(&ground.upgrade.hooks.start, ground, performance).await?;
         let seen = self.see_started(ground, performance).await?;
-        self.is_generation(ground, &seen, goes_to(ground, self))?;
-        self.follow_master(ground, &seen).await
+        self.follow_master(ground, &seen).await?;
+        let generation = goes_to(ground, self);
+        self.is_generation(ground, &seen, generation)?;
+        let Some(master) = ground.transaction.fleet.master().filter(|master| **master != self.node) else {
+            return Ok(());
+        };
+        // Whoever looks at the own store each second may have been faster.
+        if !(seen.master || self.second_master.load(Relaxed)) {
+            return Ok(());
+        }
+        let why = format!(
+            "the start hook started the store as a master beside {master}: it follows it now, and what clients \
+             wrote to it meanwhile is lost; see that the hook starts it as a secondary"
+        );
+        match generation {
+            Generation::New => Err(Stopped::Failed(why)),
+            // It is to come back, whatever the hook is like.
+            Generation::Old => {
+                performance.output.push(why);
+                Ok(())
+            }
+        }
     }
 
     async fn catch_up(&self, ground: &Ground, performance: &mut Performance<'_>) -> Result<(), Stopped> {
