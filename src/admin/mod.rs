@@ -47,8 +47,11 @@ pub trait Sidecar: Send + Sync + 'static {
     /// [`ChangeRefused`]; then the config is as it was.
     fn reload_config(&self) -> Result<ConfigStatus, ChangeRefused>;
 
-    /// The upgrade of the whole cluster; `None` without a mesh.
-    fn upgrade(&self) -> Option<Arc<dyn UpgradeDesk>>;
+    /// The upgrade of the whole cluster.
+    ///
+    /// # Errors
+    /// This sidecar has no part in it.
+    fn upgrade(&self) -> Result<Arc<dyn UpgradeDesk>, NoDesk>;
 
     /// Whether links are accepted.
     ///
@@ -57,6 +60,17 @@ pub trait Sidecar: Send + Sync + 'static {
     fn ready(&self) -> Result<(), String>;
 
     fn gather_metrics(&self) -> Vec<prometheus::proto::MetricFamily>;
+}
+
+/// Why there is no upgrade to speak of here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoDesk {
+    #[error(
+        "this sidecar is in no mesh: give its config a [mesh] and an [upgrade], and the same to its peers"
+    )]
+    NoMesh,
+    #[error("this sidecar takes no part in the mesh yet: {0}; it is tried again")]
+    NoPart(String),
 }
 
 /// A change that was not made.

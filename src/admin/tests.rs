@@ -87,8 +87,8 @@ impl Sidecar for Fake {
         Ok(ConfigStatus { loaded_at_unix_s: 9, last_error: None })
     }
 
-    fn upgrade(&self) -> Option<Arc<dyn UpgradeDesk>> {
-        self.desk.clone().map(|desk| desk as Arc<dyn UpgradeDesk>)
+    fn upgrade(&self) -> Result<Arc<dyn UpgradeDesk>, NoDesk> {
+        self.desk.clone().map(|desk| desk as Arc<dyn UpgradeDesk>).ok_or(NoDesk::NoMesh)
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Sidecar,
+    NoDesk, Sidecar,
     routes::{Answer, Wrong, body, json, parsed, translation_change, who},
 };
 use crate::{
@@ -134,9 +134,13 @@ async fn translated(
 }
 
 fn desk(sidecar: &dyn Sidecar) -> Result<Arc<dyn UpgradeDesk>, Wrong> {
-    let none =
-        "this sidecar is in no mesh: give its config a [mesh] and an [upgrade], and the same to its peers";
-    sidecar.upgrade().ok_or_else(|| Wrong(StatusCode::NOT_FOUND, none.to_owned()))
+    sidecar.upgrade().map_err(|none| {
+        let status = match none {
+            NoDesk::NoMesh => StatusCode::NOT_FOUND,
+            NoDesk::NoPart(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Wrong(status, none.to_string())
+    })
 }
 
 fn fit(wish: &Wish, desk: &dyn UpgradeDesk) -> Result<Fit, Wrong> {

@@ -115,6 +115,7 @@ impl UpgradeDesk for Desk {
             leads: true,
             leader: Some("n1".into()),
             members: members.map(member).into(),
+            failed: None,
         })
     }
 
@@ -130,7 +131,9 @@ impl UpgradeDesk for Desk {
         };
         let members = (1..=3).map(member).collect();
         let moves = self.state.lock().unwrap().transaction.as_ref().map_or(0, |running| running.fleet.moves);
-        Ok(Fleet { members, losses: self.losses.load(Relaxed), seen_at: self.now(), moves })
+        let losses = self.losses.load(Relaxed);
+        let losses = (losses > 0).then(|| ("n1".into(), losses)).into_iter().collect();
+        Ok(Fleet { members, losses, seen_at: self.now(), moves })
     }
 
     async fn propose(&self, entry: Entry) -> Result<state::Answer, NotAgreed> {

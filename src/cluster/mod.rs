@@ -68,6 +68,8 @@ pub struct Standing {
     /// Who leads, as far as is known here.
     pub leader: Option<PeerName>,
     pub members: Vec<MemberStanding>,
+    /// Why this node takes no part any more, as with a disk that is full. It has to be started again.
+    pub failed: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

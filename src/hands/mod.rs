@@ -5,6 +5,8 @@
 //! | here | [`Hands`]: what it all stands on, and its beginning and end |
 //! | `executor` | what is pending for this node: claimed, performed, reported |
 //! | `perform`, `master`, `preflight`, `gates` | how each of it is done |
+//! | `shut` | what keeps a gate shut |
+//! | [`losses`] | what was left out since the transaction began |
 //! | [`hooks`] | the operator's commands |
 //! | `word`, `own` | what a sidecar says of itself each second, and how it finds out |
 //! | `leader`, `picture` | what the leader makes of the words |
@@ -22,12 +24,13 @@ mod follow;
 mod gates;
 pub mod hooks;
 mod leader;
-mod losses;
+pub mod losses;
 mod master;
 mod own;
 mod perform;
 mod picture;
 mod preflight;
+mod shut;
 mod word;
 
 use std::{
@@ -68,6 +71,7 @@ pub struct Settings {
     pub driver: Option<Arc<dyn Driver>>,
     /// Where hooks' programs are looked for: `PATH`.
     pub search_path: Option<OsString>,
+    pub losses: Arc<Losses>,
 }
 
 pub struct Hands {
@@ -76,7 +80,7 @@ pub struct Hands {
     agreement: Arc<dyn Agreement<State>>,
     driver: Option<Arc<dyn Driver>>,
     search_path: Option<OsString>,
-    losses: Losses,
+    losses: Arc<Losses>,
     /// What this node last said.
     own: watch::Sender<Option<Arc<Word>>>,
     /// The agreed state that is known here is no older than the start of this process.
@@ -89,11 +93,10 @@ pub struct Hands {
 impl Hands {
     #[must_use]
     pub fn new(settings: Settings) -> Arc<Self> {
-        let Settings { shared, agreement, driver, search_path } = settings;
-        let config = shared.config();
+        let Settings { shared, agreement, driver, search_path, losses } = settings;
         Arc::new(Self {
-            node: config.node.id.clone(),
-            losses: Losses::open(&config.state.dir),
+            node: shared.config().node.id.clone(),
+            losses,
             shared,
             agreement,
             driver,
@@ -112,12 +115,14 @@ impl Hands {
         tasks.spawn(until(stop.clone(), own::register(self.clone())));
         tasks.spawn(until(stop.clone(), leader::run(self.clone())));
         tasks.spawn(until(stop.clone(), apply::run(self.clone())));
-        tasks.spawn(until(stop, executor::run(self)));
+        tasks.spawn(until(stop, executor::run(self.clone())));
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "a task of the upgrade ended badly");
             }
         }
+        // The last look may have been a while ago.
+        self.count_losses(&self.state());
     }
 
     fn config(&self) -> Arc<Config> {

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::{
     Hands, PERIOD, follow,
+    losses::Count,
     word::{StoreWord, Word},
 };
 use crate::{
@@ -66,16 +67,7 @@ pub async fn register(hands: Arc<Hands>) {
 impl Hands {
     async fn look(&self, last: &StoreWord) -> (Word, Option<Seen>) {
         let state = self.state();
-        let transaction = state.transaction.as_ref().map_or(0, |transaction| transaction.id);
-        let losses = match self.losses.since(transaction, self.shared.glance().data_losses) {
-            Ok(losses) => losses,
-            Err(error) => {
-                if let Some(unsaid) = self.due("losses") {
-                    tracing::error!(%error, unsaid, "the losses of the upgrade are not kept over a restart");
-                }
-                0
-            }
-        };
+        let Count { transaction, count: losses } = self.count_losses(&state);
         let (store, seen) = match &self.driver {
             Some(driver) => {
                 let (store, seen) = self.look_at_store(&**driver, &state, last).await;
@@ -84,6 +76,22 @@ impl Hands {
             None => (None, None),
         };
         (Word { sidecar: env!("CARGO_PKG_VERSION").to_owned(), store, transaction, losses }, seen)
+    }
+
+    /// Waits for the disk where there are new ones.
+    pub(super) fn count_losses(&self, state: &State) -> Count {
+        let agreed = state.transaction.as_ref().map(|transaction| Count {
+            transaction: transaction.id,
+            count: transaction.fleet.losses.get(&self.node).copied().unwrap_or_default(),
+        });
+        let agreed = self.is_current().then(|| agreed.unwrap_or_default());
+        let count = self.losses.since(agreed, self.shared.glance().data_losses);
+        if let Err(error) = self.losses.keep()
+            && let Some(unsaid) = self.due("losses")
+        {
+            tracing::error!(%error, unsaid, "the losses of the upgrade are not kept over a restart");
+        }
+        count
     }
 
     async fn look_at_store(

@@ -70,16 +70,21 @@ pub fn fleet(heard: &[Heard], state: &State, lag_bytes_max: u64, now: Moment) ->
     };
     Fleet {
         members: names.into_iter().enumerate().map(member).collect(),
-        losses: running.map_or(0, |running| losses(heard, running)),
+        losses: running.map(|running| losses(heard, running)).unwrap_or_default(),
         seen_at: now,
         moves: running.map_or(0, |running| running.fleet.moves),
     }
 }
 
 /// What a node said before it went away still counts, and so does what was agreed on.
-fn losses(heard: &[Heard], running: &Transaction) -> u64 {
-    let of_transaction = heard.iter().filter(|heard| heard.word.transaction == running.id);
-    of_transaction.map(|heard| heard.word.losses).sum::<u64>().max(running.fleet.losses)
+fn losses(heard: &[Heard], running: &Transaction) -> BTreeMap<PeerName, u64> {
+    let mut losses = running.fleet.losses.clone();
+    let said = heard.iter().filter(|heard| heard.word.transaction == running.id && heard.word.losses > 0);
+    for heard in said {
+        let counted = losses.entry(heard.node.clone()).or_default();
+        *counted = heard.word.losses.max(*counted);
+    }
+    losses
 }
 
 /// Whether two looks differ in what anything is decided by; offsets change all the time.
@@ -222,12 +227,15 @@ mod tests {
         let mut state = running();
         let lost = changed(|n1, n2| (n1.word.losses, n2.word.losses) = (2, 3));
         let seen = look(&lost, &state);
-        assert_eq!(seen.losses, 5);
+        assert_eq!(seen.losses_total(), 5);
         assert!(differ(&seen, &look(&all(), &state)));
         assert_eq!(state.apply(Entry::Seen { at: Moment(0), fleet: seen }), Answer::Done);
-        assert_eq!(look(&all(), &state).losses, 5);
+        assert_eq!(look(&all(), &state).losses_total(), 5);
         let earlier = changed(|n1, _| (n1.word.transaction, n1.word.losses) = (0, 70));
-        assert_eq!(look(&earlier, &state).losses, 5);
+        assert_eq!(look(&earlier, &state).losses_total(), 5);
+        // Of each node apart: one that knows no more of its own hides nothing of another's.
+        let fewer = changed(|n1, n2| (n1.word.losses, n2.word.losses) = (0, 4));
+        assert_eq!(look(&fewer, &state).losses_total(), 6);
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Hands {
                 return failed(format!("the {key} hook can't run: {why}"));
             }
         }
-        if let Err(why) = self.disk_is_free(&ground.upgrade) {
+        if let Some(why) = self.full_disk(&ground.upgrade) {
             return failed(why);
         }
         if let ReleaseSetting::Fixed(release) = &self.config().node.release {

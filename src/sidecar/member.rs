@@ -1,7 +1,16 @@
 //! This sidecar among the others: it agrees with them, and does what was agreed on.
 
-use std::{ffi::OsString, io, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    fs::File,
+    io,
+    net::TcpListener,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use rustix::fs::{FlockOperation, flock};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -9,15 +18,19 @@ use super::running::Running;
 use crate::{
     cluster::{Agreement, etcd, raft},
     config::{Etcd, Mesh, upgrade::DriverKind},
-    hands::{Hands, Settings},
+    hands::{Hands, Settings, losses::Losses},
+    seldom::Seldom,
     stores::{driver::Driver, exec::ExecDriver, redis::RedisDriver},
     upgrade::state::State,
 };
 
 /// Where the log of the mesh is, in the state folder.
 const FOLDER: &str = "mesh";
-/// What could not be started is tried again so often; links don't wait for it.
-const START_PERIOD: Duration = Duration::from_secs(10);
+/// In the state folder: whoever has it locked is the member.
+const LOCK: &str = "member.lock";
+const LOCK_PERIOD: Duration = Duration::from_millis(100);
+/// What could not be started, or has failed, is tried again so often; links don't wait for it.
+const START_PERIOD: Duration = Duration::from_secs(5);
 
 /// By what the sidecars agree.
 pub enum By {
@@ -32,26 +45,36 @@ pub struct Member {
 }
 
 impl Member {
-    /// Until `stop`.
+    /// Until `stop`; from anew where it fails by itself, as with a disk that is full.
     pub async fn run(self, running: Arc<Running>, stop: CancellationToken) {
-        let Some(Some(agreement)) = stop.run_until_cancelled(self.agreed(&running)).await else { return };
-        let hands = Hands::new(Settings {
-            shared: running.shared.clone(),
-            agreement: agreement.clone(),
-            driver: driver(&running),
-            search_path: self.search_path,
-        });
-        // The only place that sets it.
-        let _first = running.upgrade.set(hands.clone());
-        hands.run(stop).await;
-        agreement.stop().await;
+        let state_dir = running.shared.config().state.dir.clone();
+        let Some(_alone) = stop.run_until_cancelled(alone(&state_dir)).await else { return };
+        let losses = running.losses.get_or_init(|| Arc::new(Losses::open(&state_dir)));
+        while let Some(agreement) = stop.run_until_cancelled(self.agreed(&running)).await {
+            let hands = Hands::new(Settings {
+                shared: running.shared.clone(),
+                agreement: agreement.clone(),
+                driver: driver(&running),
+                search_path: self.search_path.clone(),
+                losses: losses.clone(),
+            });
+            // What it last knew can be asked for until there is another.
+            running.take_part(hands.clone());
+            let ends = stop.child_token();
+            tokio::join!(hands.run(ends.clone()), ends_with(&*agreement, &ends));
+            agreement.stop().await;
+            stop.run_until_cancelled(tokio::time::sleep(START_PERIOD)).await;
+        }
     }
 
-    async fn agreed(&self, running: &Running) -> Option<Arc<dyn Agreement<State>>> {
+    async fn agreed(&self, running: &Running) -> Arc<dyn Agreement<State>> {
         loop {
             match self.start(running).await {
-                Ok(agreement) => return Some(agreement),
-                Err(error) => tracing::error!(error, "this sidecar is in no mesh; trying again"),
+                Ok(agreement) => return agreement,
+                Err(why) => {
+                    tracing::error!(why, "this sidecar takes no part in the mesh; trying again");
+                    running.takes_no_part(why);
+                }
             }
             tokio::time::sleep(START_PERIOD).await;
         }
@@ -73,6 +96,36 @@ impl Member {
                 etcd::start(settings, &runtime).map_err(|error| error.to_string())
             }
         }
+    }
+}
+
+/// A predecessor has let go of the node: what is agreed on is not done twice at one time.
+async fn alone(state_dir: &Path) -> File {
+    let seldom = Seldom::default();
+    loop {
+        let file = state_dir.join(LOCK);
+        let locked = File::options().create(true).append(true).open(&file).and_then(|lock| {
+            flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+            Ok(lock)
+        });
+        match locked {
+            Ok(lock) => return lock,
+            Err(error) if seldom.is_due("alone", Instant::now()).is_some() => {
+                let file = file.display();
+                tracing::info!(%error, %file, "waits to have this file to itself, and is in no mesh before");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(LOCK_PERIOD).await;
+    }
+}
+
+/// Ends what stands on the agreement once that has failed.
+async fn ends_with(agreement: &dyn Agreement<State>, ends: &CancellationToken) {
+    let mut standing = agreement.standing();
+    let failed = standing.wait_for(|standing| standing.failed.is_some());
+    if let Some(Ok(_)) = ends.run_until_cancelled(failed).await {
+        ends.cancel();
     }
 }
 

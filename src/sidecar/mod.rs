@@ -29,6 +29,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use segue_wire::Protocol;
 use tokio::{runtime, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -45,7 +46,7 @@ use crate::{
 use control::Control;
 use member::{By, Member};
 pub use notify::Notifier;
-use running::Running;
+use running::{Part, Running};
 use signals::{Signals, Told};
 pub use successor::Program;
 use takeover::{ControlSocket, Takeover};
@@ -117,13 +118,15 @@ async fn serve(start: Start) -> Result<(), Failure> {
     };
     let relay = Relay::bind(config, start.protocol, sockets.clone()).map_err(Failure::failed)?;
     unclaimed(&sockets, takeover.is_some())?;
+    let part = if member.is_some() { Part::None("it is starting".to_owned()) } else { Part::NoMesh };
     let running = Arc::new(Running {
         shared: relay.shared(),
         accepting: AtomicBool::new(true),
         config_file: start.config_file,
         set_log_level: start.set_log_level,
         reloading: Mutex::default(),
-        upgrade: OnceLock::new(),
+        part: ArcSwap::from_pointee(part),
+        losses: OnceLock::new(),
         upgrade_metrics: UpgradeMetrics::new().map_err(Failure::failed)?,
         mesh_metrics: member.as_ref().map(|member| member.metrics.clone()),
     });
@@ -181,6 +184,11 @@ async fn serve(start: Start) -> Result<(), Failure> {
     }
     control_stop.cancel();
     control.join();
+    if let Some(losses) = running.losses.get()
+        && let Err(error) = losses.leave(running.shared.glance().data_losses)
+    {
+        tracing::error!(%error, "the successor does not know of the last losses of an upgrade");
+    }
     tracing::info!("sidecar ends");
     Ok(())
 }

@@ -8,13 +8,15 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use prometheus::proto::MetricFamily;
 
 use super::SetLogLevel;
 use crate::{
-    admin::{self, ChangeRefused, ChangeRefusedKind, UpgradeMetrics},
+    admin::{self, ChangeRefused, ChangeRefusedKind, NoDesk, UpgradeMetrics},
     cluster::raft,
     config::{Config, KnownProtocol},
+    hands::losses::Losses,
     registry,
     relay::{ChangeError, Shared},
     status::{ConfigStatus, LossesStatus, Status, TranslationChange, TranslationStatus},
@@ -28,13 +30,34 @@ pub struct Running {
     pub set_log_level: SetLogLevel,
     /// One reload at a time: they come from a signal and from the admin API.
     pub reloading: Mutex<()>,
-    /// `None` without a mesh.
-    pub upgrade: OnceLock<Arc<dyn UpgradeDesk>>,
+    pub part: ArcSwap<Part>,
+    /// Of upgrades, once this process counts them.
+    pub losses: OnceLock<Arc<Losses>>,
     pub upgrade_metrics: UpgradeMetrics,
     pub mesh_metrics: Option<raft::Metrics>,
 }
 
+/// What this sidecar has to do with the others.
+pub enum Part {
+    NoMesh,
+    /// It has a mesh, and takes no part in it yet; why not, once that is known.
+    None(String),
+    /// Or took part, until it takes part again.
+    Takes(Arc<dyn UpgradeDesk>),
+}
+
 impl Running {
+    pub fn take_part(&self, desk: Arc<dyn UpgradeDesk>) {
+        self.part.store(Arc::new(Part::Takes(desk)));
+    }
+
+    /// What it knew when it took part is kept.
+    pub fn takes_no_part(&self, why: String) {
+        if let Part::None(_) = **self.part.load() {
+            self.part.store(Arc::new(Part::None(why)));
+        }
+    }
+
     /// Reads the config file again and takes over what has changed: all of it or nothing.
     ///
     /// # Errors
@@ -97,8 +120,12 @@ impl admin::Sidecar for Running {
         self.reload()
     }
 
-    fn upgrade(&self) -> Option<Arc<dyn UpgradeDesk>> {
-        self.upgrade.get().cloned()
+    fn upgrade(&self) -> Result<Arc<dyn UpgradeDesk>, NoDesk> {
+        match &**self.part.load() {
+            Part::NoMesh => Err(NoDesk::NoMesh),
+            Part::None(why) => Err(NoDesk::NoPart(why.clone())),
+            Part::Takes(desk) => Ok(desk.clone()),
+        }
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -108,7 +135,7 @@ impl admin::Sidecar for Running {
     fn gather_metrics(&self) -> Vec<MetricFamily> {
         let mut metrics = self.shared.gather_metrics();
         metrics.extend(self.mesh_metrics.iter().flat_map(raft::Metrics::gather));
-        if let Some(desk) = self.upgrade.get() {
+        if let Part::Takes(desk) = &**self.part.load() {
             metrics.extend(self.upgrade_metrics.gather(&desk.node(), &desk.state()));
         }
         metrics

@@ -31,6 +31,8 @@ pub struct MeshStatus {
     pub backend: String,
     pub leader: Option<String>,
     pub members: Vec<MeshMember>,
+    /// Why this node takes no part any more; the rest is as it was then.
+    pub failed: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

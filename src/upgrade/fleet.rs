@@ -11,8 +11,9 @@ use super::action::Moment;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fleet {
     pub members: BTreeMap<PeerName, Member>,
-    /// Content that was left out for older nodes since the transaction began. Going back costs it.
-    pub losses: u64,
+    /// How often each node left content out for older ones since the transaction began, where it did. Going back
+    /// costs it.
+    pub losses: BTreeMap<PeerName, u64>,
     /// When it was looked at.
     pub seen_at: Moment,
     /// How often the transaction had moved the master by then: whoever knew of fewer moves names another one.
@@ -47,6 +48,19 @@ impl Fleet {
         let mut masters = self.members.iter().filter(|(_, member)| member.role == Role::Master);
         let master = masters.next()?;
         masters.next().is_none().then_some(master.0)
+    }
+
+    #[must_use]
+    pub fn losses_total(&self) -> u64 {
+        self.losses.values().fold(0, |total, losses| total.saturating_add(*losses))
+    }
+
+    /// Losses that were counted before stay so, whoever looks.
+    pub(super) fn count_losses_of(&mut self, before: &Self) {
+        for (node, losses) in &before.losses {
+            let counted = self.losses.entry(node.clone()).or_default();
+            *counted = losses.max(counted).to_owned();
+        }
     }
 
     pub(super) fn move_master(&mut self, master: &PeerName) {

@@ -218,7 +218,10 @@ impl Transaction {
         match event {
             Event::Ended(id, outcome) => self.ended(id, outcome),
             Event::Seen(fleet) if fleet.moves != self.fleet.moves => {}
-            Event::Seen(fleet) => self.fleet = fleet,
+            Event::Seen(mut fleet) => {
+                fleet.count_losses_of(&self.fleet);
+                self.fleet = fleet;
+            }
             Event::Tick => {}
         }
         self.go_on(now)
@@ -244,8 +247,8 @@ impl Transaction {
                 self.phase = Phase::Failed { reason: "the operator aborted it".to_owned() };
             }
             Command::Rollback { .. } if self.phase == Phase::Finalizing => return Err(Rejected::Finalizing),
-            Command::Rollback { accept_losses: false } if self.fleet.losses > 0 => {
-                return Err(Rejected::Losses(self.fleet.losses));
+            Command::Rollback { accept_losses: false } if self.fleet.losses_total() > 0 => {
+                return Err(Rejected::Losses(self.fleet.losses_total()));
             }
             Command::Rollback { .. } => self.roll_back("the operator asked for it".to_owned()),
             Command::Finalize => match self.phase {
@@ -334,10 +337,15 @@ impl Transaction {
             }
             Generation::New => {
                 node.course = Some(Course::new(Generation::Old));
-                if self.rules.on_failure == OnFailure::Rollback {
-                    self.roll_back(why);
-                } else {
-                    self.pause(Some(name.clone()), Cause::TakenBack, why);
+                let losses = self.fleet.losses_total();
+                match self.rules.on_failure {
+                    OnFailure::Rollback if losses == 0 => self.roll_back(why),
+                    // What it costs is for the operator to accept.
+                    OnFailure::Rollback => {
+                        let why = format!("{why}; no rollback by itself: {}", Rejected::Losses(losses));
+                        self.pause(Some(name.clone()), Cause::TakenBack, why);
+                    }
+                    OnFailure::Pause => self.pause(Some(name.clone()), Cause::TakenBack, why),
                 }
             }
             Generation::Old => {

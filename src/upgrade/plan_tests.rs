@@ -163,6 +163,25 @@ fn a_failure_can_roll_all_back() {
     assert!(at("n3 notify") < at("n2 stop"), "{steps:?}");
 }
 
+#[test]
+fn a_failure_does_not_roll_back_by_itself_what_would_cost_data() {
+    let mut under =
+        Under::new(Rules { attempts_max: 1, on_failure: OnFailure::Rollback, ..Rules::default() });
+    let fleet = Fleet { losses: [("n1".into(), 2)].into(), ..under.transaction.fleet.clone() };
+    under.handle(Event::Seen(fleet));
+    under.answer(|action| match action.what {
+        Do::Start if action.id.step < 10 => Some(Outcome::Failed("no memory".into())),
+        _ => Some(Outcome::Done),
+    });
+    let (node, why) = under.pause();
+    assert_eq!(node, Some("n2"));
+    assert!(why.starts_with("start of n2 failed: no memory; no rollback by itself: 2 losses"), "{why}");
+    assert_eq!(under.transaction.nodes["n2"].course, None);
+    under.command(Command::Rollback { accept_losses: true }).unwrap();
+    under.all_done();
+    assert!(matches!(under.transaction.phase, Phase::RolledBack { .. }));
+}
+
 /// A move that was given up may go through all the same.
 #[test]
 fn one_that_became_master_past_its_turn_gives_the_role_away_before_it_is_stopped() {
@@ -187,8 +206,10 @@ fn the_way_back_names_its_price_and_ends_where_links_are_turned() {
     let mut under =
         Under::new(Rules { finalize: Finalize::After(Duration::from_secs(60)), ..Rules::default() });
     under.all_done();
-    let lossy = Fleet { losses: 3, seen_at: Moment(1), ..under.transaction.fleet.clone() };
-    under.handle(Event::Seen(lossy));
+    for losses in [[("n1".into(), 1)], [("n2".into(), 2)], [("n1".into(), 0)]] {
+        let fleet = Fleet { losses: losses.into(), seen_at: Moment(1), ..under.transaction.fleet.clone() };
+        under.handle(Event::Seen(fleet));
+    }
     assert_eq!(under.command(Command::Rollback { accept_losses: false }), Err(Rejected::Losses(3)));
     under.later(Duration::from_secs(60));
     assert_eq!(under.transaction.phase, Phase::Finalizing);

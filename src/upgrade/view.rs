@@ -59,6 +59,7 @@ fn mesh(standing: &Standing) -> MeshStatus {
         backend: standing.backend.to_owned(),
         leader: standing.leader.as_ref().map(ToString::to_string),
         members: standing.members.iter().map(member).collect(),
+        failed: standing.failed.clone(),
     }
 }
 
@@ -133,7 +134,7 @@ fn of_transaction(transaction: &Transaction, state: &State, now: Moment) -> Tran
         batches: batches(transaction),
         paused: transaction.paused.as_ref().map(paused),
         pending: transaction.pending.iter().map(|each| pending(each, state)).collect(),
-        losses: transaction.fleet.losses,
+        losses: transaction.fleet.losses_total(),
         until_ms: until(&transaction.phase).map(|until| until.0),
         steps_done: done as u64,
         steps_ahead: coming.iter().filter(is_step).count() as u64,

@@ -47,5 +47,5 @@ pub fn fleet(nodes: &BTreeMap<PeerName, Node>, now: u64, moves: u64) -> Fleet {
         };
         (name.clone(), member)
     });
-    Fleet { members: members.collect(), losses: 0, seen_at: Moment(now), moves }
+    Fleet { members: members.collect(), losses: BTreeMap::new(), seen_at: Moment(now), moves }
 }

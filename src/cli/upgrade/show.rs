@@ -52,6 +52,9 @@ pub(super) fn headline(status: &UpgradeStatus) -> String {
 }
 
 pub(super) fn mesh(status: &UpgradeStatus) -> String {
+    if let Some(why) = &status.mesh.failed {
+        return format!("{} takes no part in the mesh any more: {}", plain(&status.node), plain(why));
+    }
     let members = &status.mesh.members;
     let reachable = members.iter().filter(|member| member.reachable).count();
     let leader = status.mesh.leader.as_deref().map_or_else(|| "nobody".to_owned(), plain);
@@ -186,6 +189,14 @@ pub(super) fn cost(status: &UpgradeStatus) -> String {
 pub(super) fn explain(status: &UpgradeStatus) -> String {
     let mut text = format!("{}\n", headline(status));
     let mut say = |why: &str, what_to_do: &str| text += &format!("\n{why}\n  what to do: {what_to_do}\n");
+    if status.mesh.failed.is_some() {
+        say(
+            &format!("{}; what else is known here may be old.", mesh(status)),
+            "mend that, such as by making room in state.dir: it takes part again by itself, links flow meanwhile; \
+             ask another node",
+        );
+        return text;
+    }
     let members = &status.mesh.members;
     let away: Vec<_> =
         members.iter().filter(|member| !member.reachable).map(|member| plain(&member.id)).collect();

@@ -165,4 +165,14 @@ fn each_thing_in_the_way_is_explained_with_what_to_do() {
     let text = show::explain(&alone);
     assert!(text.contains("1 of 3 voters answer"), "{text}");
     assert!(text.contains("These sidecars do not answer: n2, n3."), "{text}");
+
+    alone.mesh.failed = Some("mesh.redb: No space left on device".to_owned());
+    let text = show::explain(&alone);
+    let (why, what_to_do) = text.split_once("what to do: ").unwrap();
+    assert!(
+        why.contains("n1 takes no part in the mesh any more: mesh.redb: No space left on device;"),
+        "{why}"
+    );
+    assert!(what_to_do.starts_with("mend that, such as by making room in state.dir"), "{what_to_do}");
+    assert!(show::status(&alone).contains("\nn1 takes no part in the mesh any more: "));
 }

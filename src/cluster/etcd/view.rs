@@ -377,7 +377,9 @@ impl<M: Machine> View<M> {
                 .map(|leader| leader.name.clone())
                 .filter(|name| leads || *name != self.own),
             members: members.collect(),
+            failed: None,
         };
+        self.metrics.member.set(known.is_followed.into());
         self.metrics.leader.set(leads.into());
         for is_reachable in [true, false] {
             let count = standing.members.iter().filter(|member| member.reachable == is_reachable).count();

@@ -4,7 +4,7 @@ use std::{
     net::TcpListener,
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -63,6 +63,8 @@ pub struct Member {
     pub handing_over: AtomicBool,
     pub seldom: Seldom,
     pub stop: CancellationToken,
+    /// Why it takes no part any more, though it was not told to end.
+    pub failed: OnceLock<String>,
     tasks: TaskTracker,
     store: Store,
 }
@@ -96,6 +98,7 @@ impl Member {
             handing_over: AtomicBool::new(false),
             seldom: Seldom::default(),
             stop: CancellationToken::new(),
+            failed: OnceLock::new(),
             tasks: TaskTracker::new(),
             verify_name: mesh.verify_name,
             roster,
@@ -146,6 +149,15 @@ impl Member {
             && raft.running_state.is_ok()
             && raft.state.is_leader()
             && (raft.millis_since_quorum_ack.is_some_and(is_fresh) || is_alone())
+    }
+
+    /// What became of the raft by itself; it does not come back.
+    pub fn note_failure(&self, raft: &RaftMetrics) {
+        if let Err(error) = &raft.running_state
+            && !self.stop.is_cancelled()
+        {
+            self.failed.get_or_init(|| self.store.failed().unwrap_or_else(|| error.to_string()));
+        }
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

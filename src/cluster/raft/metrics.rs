@@ -13,6 +13,7 @@ pub const REFUSALS: [&str; 6] =
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
+    pub member: IntGauge,
     pub leader: IntGauge,
     pub term: IntGauge,
     pub applied: IntGauge,
@@ -32,6 +33,10 @@ impl Metrics {
         let counters = |name: &str, help: &str, label| IntCounterVec::new(Opts::new(name, help), &[label]);
         let metrics = Self {
             registry: Registry::new(),
+            member: IntGauge::new(
+                "segue_mesh_member",
+                "1 while this sidecar agrees with the others; 0 where it can't, as with a full disk",
+            )?,
             leader: IntGauge::new("segue_mesh_leader", "1 where this sidecar leads the mesh")?,
             term: IntGauge::new("segue_mesh_term", "The term of the mesh's leader, as known here")?,
             applied: IntGauge::new("segue_mesh_applied_index", "How many entries of the log this state has")?,
@@ -65,7 +70,8 @@ impl Metrics {
                 "outcome",
             )?,
         };
-        let all: [Box<dyn Collector>; 10] = [
+        let all: [Box<dyn Collector>; 11] = [
+            Box::new(metrics.member.clone()),
             Box::new(metrics.leader.clone()),
             Box::new(metrics.term.clone()),
             Box::new(metrics.applied.clone()),

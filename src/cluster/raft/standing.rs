@@ -23,9 +23,8 @@ pub async fn keep(member: Arc<Member>) {
             Ok(()) = raft.changed() => {}
         }
         look(&member);
-        let state = raft.borrow().running_state.clone();
-        if let Err(error) = state {
-            tracing::error!(%error, "this sidecar is no member of the mesh any more, until it is started again");
+        if let Some(why) = member.failed.get() {
+            tracing::error!(why, "this sidecar takes no part in the mesh any more; links go on");
             return;
         }
     }
@@ -33,6 +32,7 @@ pub async fn keep(member: Arc<Member>) {
 
 pub fn look(member: &Member) {
     let raft = member.raft_metrics();
+    member.note_failure(&raft);
     if let Some(mesh) = membership::mesh_of(&raft) {
         member.client.mesh().store(mesh, std::sync::atomic::Ordering::Relaxed);
     }
@@ -58,6 +58,7 @@ pub fn look(member: &Member) {
         leads,
         leader: leader.map(|leader| leader.name()),
         members: members.collect(),
+        failed: member.failed.get().cloned(),
     };
     count(member, &standing, &raft);
     member.standing.send_if_modified(|before| {
@@ -82,6 +83,7 @@ fn count(member: &Member, standing: &Standing, raft: &RaftMetrics) {
     let kept = raft.last_log_index.unwrap_or_default().saturating_sub(purged);
     metrics.log_entries.set(i64::try_from(kept).unwrap_or(i64::MAX));
     metrics.leader.set(standing.leads.into());
+    metrics.member.set((!member.stop.is_cancelled() && standing.failed.is_none()).into());
     metrics.term.set(i64::try_from(term).unwrap_or(i64::MAX));
     let applied = member.position.borrow().map_or(0, |last| last.index);
     metrics.applied.set(i64::try_from(applied).unwrap_or(i64::MAX));

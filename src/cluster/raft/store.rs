@@ -6,7 +6,7 @@ use std::{
     io,
     ops::{Bound, RangeBounds},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -52,7 +52,7 @@ pub enum StoreError {
     InUse(PathBuf),
     #[error("{0:?} is the log of node \"{1}\", and this is \"{2}\": give each node a state.dir of its own")]
     OtherNode(PathBuf, PeerName, PeerName),
-    #[error("the mesh's file: {0}")]
+    #[error("the mesh's file in state.dir: {0}")]
     Redb(Box<redb::Error>),
     #[error("the mesh's file holds what can't be read: {0}")]
     Json(#[from] serde_json::Error),
@@ -76,7 +76,9 @@ from_redb!(CommitError, DatabaseError, SetDurabilityError, StorageError, TableEr
 /// The open file; the same for whoever has a clone.
 #[derive(Clone, Debug)]
 pub struct Store {
+    path: Arc<PathBuf>,
     database: Arc<RwLock<Option<Database>>>,
+    failed: Arc<OnceLock<String>>,
 }
 
 impl Store {
@@ -84,6 +86,7 @@ impl Store {
     /// A folder or file that can't be used, or is another node's.
     pub async fn open(folder: &Path, node: Id) -> Result<Self, StoreError> {
         let deadline = Instant::now().checked_add(OPEN_TIME_MAX);
+        let path = Arc::new(folder.join(FILE));
         loop {
             let folder = folder.to_owned();
             let opened = blocking(move || open(&folder, node)).await;
@@ -93,10 +96,15 @@ impl Store {
                 }
                 opened => {
                     let database = Arc::new(RwLock::new(Some(opened?)));
-                    return Ok(Self { database });
+                    return Ok(Self { path, database, failed: Arc::default() });
                 }
             }
         }
+    }
+
+    /// The first error of the file: it takes nothing more after it, until it is opened again.
+    pub fn failed(&self) -> Option<String> {
+        self.failed.get().cloned()
     }
 
     /// Waits for what is under way; whatever comes later is refused.
@@ -202,11 +210,15 @@ impl Store {
         work: impl FnOnce(&Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let database = self.database.clone();
-        blocking(move || {
+        let done = blocking(move || {
             let database = database.read().unwrap_or_else(PoisonError::into_inner);
             work(database.as_ref().ok_or(StoreError::Closed)?)
         })
-        .await
+        .await;
+        if let Err(StoreError::Redb(error)) = &done {
+            self.failed.get_or_init(|| format!("{}: {error}", self.path.display()));
+        }
+        done
     }
 }
 
