@@ -16,6 +16,8 @@ use tempfile::TempDir;
 /// A transaction of three nodes, under load, on a slow machine.
 pub const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(240);
 const SYNC_TIME_MAX: Duration = Duration::from_secs(60);
+/// What a hook runs: the script, and before it a file that is called as the hook in the sidecar's folder.
+const MEDDLED: &str = r#"[ ! -e "./$0" ] || . "./$0"; exec "$@""#;
 pub const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
 /// What differs from test to test.
@@ -25,6 +27,8 @@ pub struct Plan {
     pub to: &'static str,
     /// More lines of `[upgrade]`.
     pub upgrade: &'static str,
+    /// More tables of each sidecar's config.
+    pub tables: &'static str,
     /// Other words for a hook of one node: node, hook, words.
     pub hook: Option<(&'static str, &'static str, &'static str)>,
     /// A node whose new program is missing.
@@ -33,7 +37,7 @@ pub struct Plan {
 
 impl Plan {
     pub const fn new(from: &'static str, to: &'static str) -> Self {
-        Self { from, to, upgrade: "", hook: None, without_program: None }
+        Self { from, to, upgrade: "", tables: "", hook: None, without_program: None }
     }
 }
 
@@ -87,6 +91,17 @@ impl Lab {
         Ok(lab)
     }
 
+    /// From now on this hook of the node runs these lines of shell first. Its words are the script's: `$2` what,
+    /// `$3` the folder, `$4` the release, `$5` the port, `$6` and `$7` the master.
+    pub fn meddle(&self, number: usize, hook: &str, lines: &str) -> Result<()> {
+        Ok(fs::write(self.sidecars[number].folder().join(hook), lines)?)
+    }
+
+    /// One more release that can be installed there.
+    pub fn add_program(&self, number: usize, release: &str) -> Result<()> {
+        program(&Store::want(release)?.server, &self.stores[number].folder.path().join("bin").join(release))
+    }
+
     pub fn ports(&self) -> [u16; 3] {
         [0, 1, 2].map(|number| self.stores[number].port)
     }
@@ -100,6 +115,14 @@ impl Lab {
             .output()?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok(if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) })
+    }
+
+    /// What `segue losses` says of this node.
+    pub fn losses(&self, number: usize) -> Result<String> {
+        let admin = format!("127.0.0.1:{}", self.stores[number].admin);
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_segue")).args(["losses", "--admin", &admin]).output()?;
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     pub fn told(&self, number: usize, words: &[&str]) -> Result<String> {
@@ -149,6 +172,35 @@ impl Lab {
         })
     }
 
+    /// Until all know that the node is on the new release.
+    pub fn await_upgraded(&self, node: &str) -> Result<()> {
+        self.await_status(&format!("{node} upgraded"), |status| {
+            self.resume_unless(status, |_| false);
+            let mut nodes = status["nodes"].as_array().into_iter().flatten();
+            nodes.any(|known| known["id"] == node && known["part"]["generation"] == "new")
+        })?;
+        Ok(())
+    }
+
+    /// Until it is paused because of this step of this node, whatever a slow machine paused it for before.
+    pub fn await_pause(&self, step: &str, node: &str) -> Result<Value> {
+        let why = format!("{step} of {node} ");
+        let is_it = |paused: &Value| paused["why"].as_str().is_some_and(|said| said.starts_with(&why));
+        self.await_status(&format!("paused for {why}"), |status| {
+            self.resume_unless(status, is_it);
+            is_it(&status["transaction"]["paused"])
+        })
+    }
+
+    fn resume_unless(&self, status: &Value, is_wanted: impl Fn(&Value) -> bool) {
+        let paused = &status["transaction"]["paused"];
+        if paused["cause"] == "gate" && !is_wanted(paused) {
+            println!("resumed: {}", paused["why"]);
+            // It may have gone on meanwhile.
+            drop(self.upgrade(1, &["resume"]));
+        }
+    }
+
     /// Until the registry knows that all are on this release.
     pub fn await_registered(&self, release: &str) -> Result<()> {
         self.await_status(&format!("all on {release}"), |status| {
@@ -169,8 +221,13 @@ impl Lab {
 
     /// The store that takes writes; there must be one.
     pub fn master(&self) -> Result<usize> {
+        self.master_of(&[0, 1, 2])
+    }
+
+    /// As [`Self::master`], of those that are up.
+    pub fn master_of(&self, numbers: &[usize]) -> Result<usize> {
         let mut masters = Vec::new();
-        for number in 0..NODES.len() {
+        for number in numbers.iter().copied() {
             if self.replication(number)?.get("role") == Some("master") {
                 masters.push(number);
             }
@@ -262,12 +319,12 @@ fn config(plan: &Plan, sites: &[Site], number: usize) -> Result<String> {
         let words = match plan.hook {
             Some((of, hook, words)) if (of, hook) == (node, what) => words.to_owned(),
             _ => format!(
-                "[\"{}\", \"{what}\", \"{folder}\", \"{{release}}\", \"{{store_port}}\", \"{{master_host}}\", \
-                 \"{{master_port}}\"]",
+                "[\"sh\", \"-c\", '{MEDDLED}', \"{what}\", \"{}\", \"{what}\", \"{folder}\", \"{{release}}\", \
+                 \"{{store_port}}\", \"{{master_host}}\", \"{{master_port}}\"]",
                 script().display()
             ),
         };
         text += &format!("{what} = {words}\n");
     }
-    Ok(text)
+    Ok(text + plan.tables)
 }

@@ -1,6 +1,9 @@
 //! Whole clusters upgraded, rolled back and finalized by their sidecars.
 
+mod hooks;
 mod lab;
+mod losses;
+mod takeover;
 
 use anyhow::{Result, ensure};
 use segue_bench::client;
@@ -81,7 +84,7 @@ fn a_hook_that_hangs_is_ended_and_the_node_taken_back() -> Result<()> {
     let hangs =
         r#"["sh", "-c", "case $1 in redis-8*) echo fetching; sleep 600 ;; esac", "install", "{release}"]"#;
     let plan = Plan {
-        upgrade: "attempts_max = 1\nstep_time_max = \"12s\"",
+        upgrade: "attempts_max = 1\nstep_time_max = \"15s\"",
         hook: Some(("n2", "install", hangs)),
         ..Plan::new("redis-6.0", "redis-8.0")
     };
@@ -114,7 +117,7 @@ fn a_node_that_does_not_catch_up_shuts_its_gate_until_it_does() -> Result<()> {
         |may: [&str; 2]| redis::cmd("ACL").arg("SETUSER").arg("default").arg(&may).exec(&mut master);
     followers(["-psync", "-sync"])?;
     lab.begin(0, "redis-8.0")?;
-    let status = lab.await_status("paused", |status| status["transaction"]["paused"].is_object())?;
+    let status = lab.await_pause("catch-up", "n2")?;
     let paused = &status["transaction"]["paused"];
     let why = paused["why"].as_str().unwrap_or_default();
     ensure!(paused["node"] == "n2" && paused["cause"] == "gate", "{status:#}");
@@ -123,11 +126,7 @@ fn a_node_that_does_not_catch_up_shuts_its_gate_until_it_does() -> Result<()> {
     ensure!(lab.version(1)?.starts_with("8.0.") && lab.version(2)?.starts_with("6.0."), "{status:#}");
     followers(["+psync", "+sync"])?;
     lab.told(1, &["resume"])?;
-    lab.await_status("n2 upgraded", |status| {
-        let mut nodes = status["nodes"].as_array().into_iter().flatten();
-        nodes.any(|node| node["id"] == "n2" && node["part"]["generation"] == "new")
-    })?;
-    Ok(())
+    lab.await_upgraded("n2")
 }
 
 #[test]

@@ -26,6 +26,7 @@ use segue_bench::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::disk::{Disk, Disks};
 use crate::lab::{STORE_PORT, STORE_USER, network, node_id};
 
 const SEGUE: &str = env!("CARGO_BIN_EXE_segue");
@@ -59,6 +60,8 @@ pub struct Plan {
     pub options: &'static str,
     /// Neither release reads the other's files: a store starts empty.
     pub refill: bool,
+    /// Each node's folders are on small disks of their own.
+    pub small_disks: bool,
 }
 
 impl Plan {
@@ -72,6 +75,7 @@ impl Plan {
             upgrade: "",
             options: "",
             refill: false,
+            small_disks: false,
         }
     }
 }
@@ -97,7 +101,10 @@ pub struct Node {
 /// A node's store. It is ended when this value is dropped.
 pub struct Site {
     pub host: Host,
+    /// Before the folders that they are on.
+    pub disks: Option<Disks>,
     folder: TempDir,
+    state: TempDir,
 }
 
 impl Lab {
@@ -345,8 +352,15 @@ const LINK_PORT: u16 = 7401;
 
 impl Site {
     fn furnish(plan: &Plan, host: &Host) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("segue-upgrade-").tempdir()?;
+        let [folder, state] = ["segue-upgrade-", "segue-state-"]
+            .map(|prefix| tempfile::Builder::new().prefix(prefix).tempdir());
+        let (folder, state) = (folder?, state?);
         let path = folder.path();
+        let disks = if plan.small_disks {
+            Some(Disks { data: Disk::mount(path)?, state: Disk::mount(state.path())? })
+        } else {
+            None
+        };
         fs::create_dir(path.join("bin"))?;
         for release in [plan.from, plan.to] {
             // A store's program looks for its libraries beside itself.
@@ -362,7 +376,7 @@ impl Site {
             fs::write(path.join("as"), format!("setpriv --reuid={STORE_USER} --clear-groups --"))?;
             chown(path, Some(STORE_USER), None)?;
         }
-        Ok(Self { host: host.clone(), folder })
+        Ok(Self { host: host.clone(), disks, folder, state })
     }
 
     /// The script, as a hook runs it.
@@ -429,13 +443,14 @@ fn config(
     let id = node_id(host);
     let keys = authority.issue(&id)?.sidecar_table().replace("[tls]\n", "");
     let mut text = format!(
-        "[admin]\nlisten = \"127.0.0.1:9901\"\n[mesh]\nlisten = \"{}:9902\"\n{keys}\n[node]\nid = \"{id}\"\n",
+        "[admin]\nlisten = \"127.0.0.1:9901\"\n[metrics]\nlisten = \"127.0.0.1:9464\"\n[mesh]\nlisten = \"{}:9902\"\n{keys}\n[node]\nid = \"{id}\"\n",
         host.ipv4()
     );
     let Some(site) = site else {
         return Ok(text + "witness = true\n" + &peers(plan, hosts, at));
     };
     text += &format!("protocol = \"redis\"\nstore = \"127.0.0.1:{STORE_PORT}\"\n");
+    text += &format!("[state]\ndir = {:?}\n", site.state.path());
     text += &match plan.way {
         Way::Redirect => format!(
             "[intercept]\nmode = \"redirect\"\non_failure = \"open\"\nstore_user = \"{STORE_USER}\"\n"
@@ -443,7 +458,11 @@ fn config(
         Way::Inbound => format!("[[link]]\nlisten = \"{}:{LINK_PORT}\"\nto = \"store\"\n", host.ipv4()),
     };
     text += &peers(plan, hosts, at);
-    text += &format!("[upgrade]\ndisk_free_bytes_min = 1000000\n{}\n[upgrade.hooks]\n", plan.upgrade);
+    text += &format!("[upgrade]\ndisk_free_bytes_min = 1000000\n{}\n", plan.upgrade);
+    if plan.small_disks {
+        text += &format!("data_dir = {:?}\n", site.folder.path());
+    }
+    text += "[upgrade.hooks]\n";
     let words = format!(
         "{:?}, \"{{release}}\", \"{{store_port}}\", \"{{master_host}}\", \"{{master_port}}\"",
         site.folder.path()
