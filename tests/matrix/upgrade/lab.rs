@@ -97,6 +97,30 @@ impl Lab {
         Ok(fs::write(self.sidecars[number].folder().join(hook), lines)?)
     }
 
+    /// From now on this hook of the node waits, when it is for the new release, until it is let go.
+    pub fn hold(&self, number: usize, hook: &str) -> Result<()> {
+        let held = "case $4 in redis-8*) echo >>held; while [ ! -e go ]; do sleep 0.1; done ;; esac";
+        self.meddle(number, hook, held)
+    }
+
+    pub fn await_held(&self, node: &str, hook: &str) -> Result<()> {
+        self.await_status(&format!("{hook} of {node} held"), |status| {
+            let mut pending = status["transaction"]["pending"].as_array().into_iter().flatten();
+            pending.any(|action| action["node"] == node && action["step"] == hook)
+        })?;
+        Ok(())
+    }
+
+    /// How often a hook of the node began to wait.
+    pub fn held(&self, number: usize) -> usize {
+        let held = fs::read_to_string(self.sidecars[number].folder().join("held"));
+        held.map_or(0, |held| held.lines().count())
+    }
+
+    pub fn let_go(&self, number: usize) -> Result<()> {
+        Ok(fs::write(self.sidecars[number].folder().join("go"), "")?)
+    }
+
     /// One more release that can be installed there.
     pub fn add_program(&self, number: usize, release: &str) -> Result<()> {
         program(&Store::want(release)?.server, &self.stores[number].folder.path().join("bin").join(release))
@@ -244,6 +268,17 @@ impl Lab {
             Ok(self.are_in_sync(master)?.then_some(master))
         })?;
         synced.context("the stores are not in sync")
+    }
+
+    /// Until this store is linked with that one, through its sidecar.
+    pub fn await_follows(&self, number: usize, master: usize) -> Result<()> {
+        let link = self.stores[master].link.to_string();
+        let follows = wait_for(SYNC_TIME_MAX, || {
+            let info = self.replication(number)?;
+            let is_up = info.get("master_link_status") == Some("up");
+            Ok((is_up && info.get("master_port") == Some(&*link)).then_some(()))
+        })?;
+        follows.with_context(|| format!("{} does not follow {}", NODES[number], NODES[master]))
     }
 
     fn replication(&self, number: usize) -> Result<Info> {

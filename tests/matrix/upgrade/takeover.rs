@@ -63,10 +63,17 @@ fn the_leader_and_all_others_are_taken_over_while_a_transaction_runs() -> Result
     let lab = Lab::start(&Plan::new("redis-6.0", "redis-8.0"))?;
     let mut successors = Successors::default();
     let writers = Writers::start(lab.ports());
+    lab.hold(1, "install")?;
     lab.begin(0, "redis-8.0")?;
-    let status = lab.await_phase("rolling")?;
-    let leader = NODES.iter().position(|node| status["mesh"]["leader"] == *node).context("nobody leads")?;
+    lab.await_held("n2", "install")?;
+    wait_for(END_TIME_MAX, || Ok((lab.held(1) == 1).then_some(())))?.context("the hook does not run")?;
+    // In the middle of the hook: it is ended, and run again.
+    take_over(&lab, &mut successors, 1)?;
+    wait_for(END_TIME_MAX, || Ok((lab.held(1) == 2).then_some(())))?.context("the hook is not run again")?;
+    let leader = lab.status(1)?["mesh"]["leader"].clone();
+    let leader = NODES.iter().position(|node| leader == *node).context("nobody leads")?;
     take_over(&lab, &mut successors, leader)?;
+    lab.let_go(1)?;
     lab.await_phase("upgraded")?;
 
     await_mesh(&lab)?;

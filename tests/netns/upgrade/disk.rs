@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use segue_bench::child::wait_for;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::{
     finalize,
@@ -31,7 +32,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    pub fn mount(folder: &Path) -> Result<Self> {
+    fn mount(folder: &Path) -> Result<Self> {
         let size = format!("size={DISK_BYTES}");
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder).output()?;
@@ -71,6 +72,15 @@ impl Drop for Disk {
 pub struct Disks {
     pub data: Disk,
     pub state: Disk,
+    /// After the disk on it.
+    _state: TempDir,
+}
+
+impl Disks {
+    pub fn mount(data: &Path) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("segue-state-").tempdir()?;
+        Ok(Self { data: Disk::mount(data)?, state: Disk::mount(folder.path())?, _state: folder })
+    }
 }
 
 fn disks(node: &Node) -> Result<&Disks> {

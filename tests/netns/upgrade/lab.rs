@@ -26,7 +26,7 @@ use segue_bench::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::disk::{Disk, Disks};
+use super::disk::Disks;
 use crate::lab::{STORE_PORT, STORE_USER, network, node_id};
 
 const SEGUE: &str = env!("CARGO_BIN_EXE_segue");
@@ -101,10 +101,9 @@ pub struct Node {
 /// A node's store. It is ended when this value is dropped.
 pub struct Site {
     pub host: Host,
-    /// Before the folders that they are on.
+    /// Before the folder that one is on.
     pub disks: Option<Disks>,
     folder: TempDir,
-    state: TempDir,
 }
 
 impl Lab {
@@ -352,15 +351,9 @@ const LINK_PORT: u16 = 7401;
 
 impl Site {
     fn furnish(plan: &Plan, host: &Host) -> Result<Self> {
-        let [folder, state] = ["segue-upgrade-", "segue-state-"]
-            .map(|prefix| tempfile::Builder::new().prefix(prefix).tempdir());
-        let (folder, state) = (folder?, state?);
+        let folder = tempfile::Builder::new().prefix("segue-upgrade-").tempdir()?;
         let path = folder.path();
-        let disks = if plan.small_disks {
-            Some(Disks { data: Disk::mount(path)?, state: Disk::mount(state.path())? })
-        } else {
-            None
-        };
+        let disks = plan.small_disks.then(|| Disks::mount(path)).transpose()?;
         fs::create_dir(path.join("bin"))?;
         for release in [plan.from, plan.to] {
             // A store's program looks for its libraries beside itself.
@@ -376,7 +369,7 @@ impl Site {
             fs::write(path.join("as"), format!("setpriv --reuid={STORE_USER} --clear-groups --"))?;
             chown(path, Some(STORE_USER), None)?;
         }
-        Ok(Self { host: host.clone(), disks, folder, state })
+        Ok(Self { host: host.clone(), disks, folder })
     }
 
     /// The script, as a hook runs it.
@@ -450,7 +443,9 @@ fn config(
         return Ok(text + "witness = true\n" + &peers(plan, hosts, at));
     };
     text += &format!("protocol = \"redis\"\nstore = \"127.0.0.1:{STORE_PORT}\"\n");
-    text += &format!("[state]\ndir = {:?}\n", site.state.path());
+    if let Some(disks) = &site.disks {
+        text += &format!("[state]\ndir = {:?}\n", disks.state.folder);
+    }
     text += &match plan.way {
         Way::Redirect => format!(
             "[intercept]\nmode = \"redirect\"\non_failure = \"open\"\nstore_user = \"{STORE_USER}\"\n"
