@@ -10,6 +10,8 @@ pub enum Placeholder {
     Release,
     From,
     To,
+    /// [`Self::KEEP`] or [`Self::MOVE`].
+    Data,
     Store,
     StoreHost,
     StorePort,
@@ -19,11 +21,17 @@ pub enum Placeholder {
 }
 
 impl Placeholder {
-    pub const ALL: [Self; 10] = [
+    /// Of `{data}`: the release that the node is to be on reads what lies on its disk.
+    pub const KEEP: &str = "keep";
+    /// It can't.
+    pub const MOVE: &str = "move";
+
+    pub const ALL: [Self; 11] = [
         Self::Node,
         Self::Release,
         Self::From,
         Self::To,
+        Self::Data,
         Self::Store,
         Self::StoreHost,
         Self::StorePort,
@@ -39,6 +47,7 @@ impl Placeholder {
             Self::Release => "release",
             Self::From => "from",
             Self::To => "to",
+            Self::Data => "data",
             Self::Store => "store",
             Self::StoreHost => "store_host",
             Self::StorePort => "store_port",

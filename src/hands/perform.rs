@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use segue_wire::Release;
+use segue_wire::{Protocol, Release, Verdict};
 
 use super::{Hands, executor::left, hooks, is_release, own::behind_bytes};
 use crate::{
@@ -98,11 +98,8 @@ impl Hands {
             Do::Preflight => self.preflight(ground).await,
             Do::PassGate(gate) => self.pass_gate(ground, *gate).await,
             Do::MoveMaster { to } => self.move_master(ground, performance.action, to).await,
-            Do::SetAside(_) => {
-                self.step_down().await;
-                self.run_once(&hooks.set_aside, ground, performance).await
-            }
             Do::Stop => self.stop_store(ground, performance).await,
+            Do::SetAside(_) => self.set_aside(ground, performance).await,
             Do::Install(_) => self.run_once(&hooks.install, ground, performance).await,
             Do::Start => self.start_store(ground, performance).await,
             Do::CatchUp => self.catch_up(ground, performance).await,
@@ -130,6 +127,14 @@ impl Hands {
             Ok(_) => Err(Stopped::NotYet("the stop hook is through, and the store still answers".to_owned())),
             Err(_) => Ok(()),
         }
+    }
+
+    async fn set_aside(&self, ground: &Ground, performance: &mut Performance<'_>) -> Result<(), Stopped> {
+        if !performance.ran && ground.driver.see().await.is_ok() {
+            let why = format!("the store of {} runs again: something beside the hooks starts it", self.node);
+            return Err(Stopped::Failed(why));
+        }
+        self.run_once(&ground.upgrade.hooks.set_aside, ground, performance).await
     }
 
     async fn start_store(&self, ground: &Ground, performance: &mut Performance<'_>) -> Result<(), Stopped> {
@@ -296,6 +301,7 @@ impl Hands {
             Placeholder::Release => release(transaction, goes_to(ground, self)).to_string(),
             Placeholder::From => transaction.from.to_string(),
             Placeholder::To => transaction.to.to_string(),
+            Placeholder::Data => data(self.shared.protocol(), transaction, goes_to(ground, self)).to_owned(),
             Placeholder::Store => store(ToString::to_string),
             Placeholder::StoreHost => store(|store| store.host().to_owned()),
             Placeholder::StorePort => store(|store| store.port().to_string()),
@@ -303,6 +309,17 @@ impl Hands {
             Placeholder::MasterHost => master(|master| master.host().to_owned()),
             Placeholder::MasterPort => master(|master| master.port().to_string()),
         }
+    }
+}
+
+/// What is to become of the data on disk, which the other generation wrote: a store that takes all that the other
+/// one sends reads all that it writes.
+fn data(protocol: &dyn Protocol, transaction: &Transaction, goes_to: Generation) -> &'static str {
+    let reads = release(transaction, goes_to);
+    let wrote = if goes_to == Generation::New { &transaction.from } else { &transaction.to };
+    match protocol.verdict(wrote, reads) {
+        Verdict::Same => Placeholder::KEEP,
+        Verdict::Downshift | Verdict::Rewrite | Verdict::Refuse(_) => Placeholder::MOVE,
     }
 }
 
@@ -317,4 +334,43 @@ pub(super) const fn release(transaction: &Transaction, generation: Generation) -
 fn goes_to(ground: &Ground, hands: &Hands) -> Generation {
     let node = ground.transaction.nodes.get(&hands.node);
     node.map_or(Generation::Old, |node| node.course.map_or(node.generation, |course| course.to))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use segue_redis::Redis;
+
+    use super::*;
+    use crate::upgrade::{
+        action::Moment,
+        fleet::{Fleet, Member, Role},
+        rules::Rules,
+    };
+
+    #[test]
+    fn data_that_the_other_release_reads_stay_where_they_are() {
+        let member = |role| Member { number: 1, role, reachable: true, in_sync: true, offset: 1 };
+        let fleet = Fleet {
+            members: BTreeMap::from([
+                ("n1".into(), member(Role::Master)),
+                ("n2".into(), member(Role::Secondary)),
+            ]),
+            ..Fleet::default()
+        };
+        for (from, to, up, back) in [
+            ("redis-6.0", "redis-8.0", "keep", "move"),
+            ("redis-7.0", "valkey-8.1", "keep", "move"),
+            ("redis-8.0", "valkey-9.1", "move", "move"),
+            ("valkey-9.1", "redis-8.0", "move", "move"),
+            ("redis-8.0", "redis-99.0", "move", "move"),
+        ] {
+            let releases = (from.parse().unwrap(), to.parse().unwrap());
+            let begun =
+                Transaction::begin(1, releases, Rules::default(), fleet.clone(), Moment(0)).unwrap().0;
+            let told = [Generation::New, Generation::Old].map(|to| data(&Redis, &begun, to));
+            assert_eq!(told, [up, back], "{from} to {to}");
+        }
+    }
 }

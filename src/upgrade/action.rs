@@ -72,9 +72,9 @@ pub enum Do {
     MoveMaster {
         to: PeerName,
     },
-    /// The data that the store has on disk, out of the way of the other release.
-    SetAside(Generation),
     Stop,
+    /// What the store, which is down, has on disk: ready for this generation.
+    SetAside(Generation),
     Install(Generation),
     Start,
     /// The node has all that its master has.
@@ -116,8 +116,8 @@ impl Do {
             Self::PassGate(Gate::Before) => "gate-before",
             Self::PassGate(Gate::After) => "gate-after",
             Self::MoveMaster { .. } => "move-master",
-            Self::SetAside(_) => "set-aside",
             Self::Stop => "stop",
+            Self::SetAside(_) => "set-aside",
             Self::Install(_) => "install",
             Self::Start => "start",
             Self::CatchUp => "catch-up",

@@ -34,10 +34,10 @@ fn of_node(steps: &[String], node: &str) -> String {
 #[test]
 fn every_step_of_every_node_is_foreseen_up_to_the_end() {
     let steps = steps(&begun(Rules::default()));
-    let secondary = "preflight set-aside stop install start catch-up notify finalize";
+    let secondary = "preflight stop set-aside install start catch-up notify finalize";
     assert_eq!(of_node(&steps, "n2"), secondary);
     assert_eq!(of_node(&steps, "n3"), secondary);
-    let master = "preflight move-master set-aside stop install start catch-up notify finalize";
+    let master = "preflight move-master stop set-aside install start catch-up notify finalize";
     assert_eq!(of_node(&steps, "n1"), master);
     let place = |step: &str| steps.iter().position(|other| other == step).unwrap();
     assert!(place("n2 notify") < place("n3 gate-before"));

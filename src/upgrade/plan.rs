@@ -86,12 +86,13 @@ pub enum Rejected {
     NoSecondary,
 }
 
-/// The steps of a node's way to the new release.
+/// The steps of a node's way to the new release. The data are set aside once the store is down, as it may save
+/// them when it stops.
 const UP: &[StepKind] = &[
     StepKind::GateBefore,
     StepKind::MoveMaster,
-    StepKind::SetAside,
     StepKind::Stop,
+    StepKind::SetAside,
     StepKind::Install,
     StepKind::Start,
     StepKind::CatchUp,
@@ -99,8 +100,7 @@ const UP: &[StepKind] = &[
     StepKind::GateAfter,
 ];
 
-/// And back. What the newer store writes when it stops must be out of the older one's way, so that the data
-/// are set aside later.
+/// And back.
 const BACK: &[StepKind] = &[
     StepKind::MoveMaster,
     StepKind::Stop,
@@ -115,8 +115,8 @@ const BACK: &[StepKind] = &[
 enum StepKind {
     GateBefore,
     MoveMaster,
-    SetAside,
     Stop,
+    SetAside,
     Install,
     Start,
     CatchUp,
@@ -141,8 +141,8 @@ impl StepKind {
         match self {
             Self::GateBefore => "gate-before",
             Self::MoveMaster => "move-master",
-            Self::SetAside => "set-aside",
             Self::Stop => "stop",
+            Self::SetAside => "set-aside",
             Self::Install => "install",
             Self::Start => "start",
             Self::CatchUp => "catch-up",
@@ -501,7 +501,7 @@ impl Transaction {
             return None;
         };
         // It became master past its turn to give the role away, as by a move that was given up and went through.
-        if is_master && matches!(step, StepKind::SetAside | StepKind::Stop) {
+        if is_master && matches!(step, StepKind::Stop | StepKind::SetAside) {
             course.back_to_move();
             return Some(None);
         }
@@ -520,8 +520,8 @@ impl Transaction {
                     return None;
                 }
             },
-            StepKind::SetAside => Do::SetAside(to),
             StepKind::Stop => Do::Stop,
+            StepKind::SetAside => Do::SetAside(to),
             StepKind::Install => Do::Install(to),
             StepKind::Start => Do::Start,
             StepKind::CatchUp => Do::CatchUp,

@@ -82,7 +82,7 @@ fn secondaries_go_first_and_the_master_moves_before_it_is_stopped() {
     let of = |node: &str| -> Vec<_> {
         steps.iter().filter_map(|step| step.strip_prefix(node)).map(str::trim).collect()
     };
-    let node = ["set-aside", "stop", "install", "start", "catch-up", "notify", "gate-after"];
+    let node = ["stop", "set-aside", "install", "start", "catch-up", "notify", "gate-after"];
     assert_eq!(of("n2"), [&["preflight", "gate-before"], &node[..]].concat());
     assert_eq!(of("n1"), [&["preflight", "gate-before", "move-master"], &node[..]].concat());
     let at = |step: &str| steps.iter().position(|other| other == step).unwrap();

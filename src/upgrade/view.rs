@@ -276,11 +276,10 @@ fn does(what: &What, transaction: &Transaction) -> String {
         }
         Do::PassGate(Gate::After) => "wait for the same again, and compare data by sample".to_owned(),
         Do::MoveMaster { to } => format!("hold writes, let {to} catch up and become master"),
-        Do::SetAside(Generation::New) => "keep a copy of the data on disk".to_owned(),
-        Do::SetAside(Generation::Old) => {
-            format!("put what {} wrote out of the way; the store refills from its master", transaction.to)
-        }
         Do::Stop => "stop the store".to_owned(),
+        Do::SetAside(to) => {
+            format!("move the data on disk out of the way where {} can't read them", release(*to))
+        }
         Do::Install(to) => format!("install {}", release(*to)),
         Do::Start => "start the store as a secondary".to_owned(),
         Do::CatchUp => "wait until it has all that the master has".to_owned(),

@@ -39,8 +39,8 @@ impl Node {
             Do::PassGate(_) if self.running => Outcome::Done,
             Do::PassGate(_) => Outcome::NotYet("it is down".into()),
             Do::MoveMaster { .. } => Outcome::Failed("not for one node alone".into()),
+            Do::SetAside(_) if self.running => Outcome::Failed("the store runs".into()),
             Do::SetAside(Generation::New) => Outcome::Done,
-            Do::SetAside(Generation::Old) if self.running => Outcome::Failed("the store runs".into()),
             Do::SetAside(Generation::Old) => {
                 (self.files, self.writes) = (None, 0);
                 Outcome::Done

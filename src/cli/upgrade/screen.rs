@@ -157,7 +157,7 @@ mod tests {
             "secondary",
             "old → new",
             "▶········ 0/9 gate-before",
-            "next: set-aside of n2",
+            "next: stop of n2",
             "no answer",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");

@@ -122,7 +122,7 @@ fn a_status_tells_nodes_steps_and_what_comes_next() {
         "0/9 gate-before",
         "n2: gate-before for ",
         "waits: its sidecar has not begun it",
-        "next: set-aside of n2: keep a copy of the data on disk",
+        "next: stop of n2: stop the store",
         "3 of 31 steps done, at least ",
         "ana starts the upgrade from redis-6.0 to redis-8.0",
     ] {

@@ -5,10 +5,7 @@ fn lines_come_once_and_in_order() {
     let mut lines = Lines::default();
     let mut status = upgrading();
     let first = lines.of(&status);
-    assert!(
-        first.starts_with("upgrade 1, redis-6.0 to redis-8.0: rolling; next: set-aside of n2"),
-        "{first}"
-    );
+    assert!(first.starts_with("upgrade 1, redis-6.0 to redis-8.0: rolling; next: stop of n2"), "{first}");
     assert_eq!(lines.of(&status), "");
     for text in ["gate-before begins", "gate-before is done"] {
         let line = JournalLine {

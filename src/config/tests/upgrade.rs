@@ -93,7 +93,7 @@ fn hooks_are_complete_and_fill_in_what_there_is() {
         &replaced("{release}", "{relase}"),
         &[
             "segue.toml:34: [upgrade.hooks] install = [\"install\", \"{relase}\"]: nothing is filled in for {relase}; \
-           expected one of {node}, {release}, {from}, {to}, {store}, {store_host}, {store_port}, {master}, \
+           expected one of {node}, {release}, {from}, {to}, {data}, {store}, {store_host}, {store_port}, {master}, \
            {master_host}, {master_port}",
         ],
     );

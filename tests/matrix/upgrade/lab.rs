@@ -353,6 +353,11 @@ fn config(plan: &Plan, sites: &[Site], number: usize) -> Result<String> {
     for what in ["stop", "install", "start", "set_aside"] {
         let words = match plan.hook {
             Some((of, hook, words)) if (of, hook) == (node, what) => words.to_owned(),
+            _ if what == "set_aside" => format!(
+                "[\"env\", \"SEGUE={}\", \"{}\", \"{{data}}\", \"{{release}}\", \"{folder}\"]",
+                env!("CARGO_BIN_EXE_segue"),
+                workspace().join("config/set-aside.sh").display()
+            ),
             _ => format!(
                 "[\"sh\", \"-c\", '{MEDDLED}', \"{what}\", \"{}\", \"{what}\", \"{folder}\", \"{{release}}\", \
                  \"{{store_port}}\", \"{{master_host}}\", \"{{master_port}}\"]",

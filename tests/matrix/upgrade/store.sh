@@ -1,8 +1,8 @@
 #!/bin/sh
 # The hooks of a node in the tests: its store's programs are bin/RELEASE, its data is in this folder. A file
-# `options` has more options for the store, and `as` the words of a command that starts it; with a file `refill` no
-# release reads what another one left.
-#   store.sh stop|install|start|set_aside FOLDER RELEASE PORT [MASTER_HOST MASTER_PORT]
+# `options` has more options for the store, and `as` the words of a command that starts it.
+#   store.sh stop|install|start FOLDER RELEASE PORT [MASTER_HOST MASTER_PORT]
+#   store.sh set_aside FOLDER RELEASE PORT keep|move
 set -eu
 what=$1 folder=$2 release=$3 port=$4
 cd "$folder"
@@ -20,23 +20,18 @@ stop)
     ;;
 install)
     [ -x "bin/$release" ] || { echo "there is no program bin/$release" >&2; exit 1; }
-    if [ -e refill ] && [ "$release" != "$(cat installed 2>/dev/null)" ]; then
-        rm -rf dump.rdb appendonly.aof appendonlydir
-    fi
     echo "$release" >installed
     ;;
 start)
     is_running && exit 0
     set -- --port "$port" --bind 127.0.0.1 --dir "$folder" --logfile "$folder/log" --loglevel verbose \
-        --pidfile "$folder/pid" --daemonize yes --repl-diskless-sync-delay 0 --repl-timeout 10 ${5:+--replicaof "$5" "$6"}
+        --pidfile "$folder/pid" --daemonize yes --save "3600 1" --repl-backlog-size 64mb --repl-diskless-sync-delay 0 \
+        --repl-timeout 10 ${5:+--replicaof "$5" "$6"}
     # shellcheck disable=SC2046 # words
     $(cat as 2>/dev/null) "./bin/$(cat installed)" "$@" $(cat options 2>/dev/null)
     ;;
 set_aside)
-    mkdir -p aside
-    for file in dump.rdb appendonly.aof appendonlydir; do
-        [ ! -e "$file" ] || [ "$release" = "$(cat installed)" ] || { rm -rf "aside/$file"; mv "$file" aside/; }
-    done
-    echo "set aside for $release"
+    if [ "$5" = move ]; then rm -rf dump.rdb appendonly.aof appendonlydir; fi
+    echo "$5 for $release"
     ;;
 esac

@@ -25,8 +25,8 @@ use super::{
 const STATES: [&str; 11] = [
     "preflight",
     "gate-before",
-    "set-aside",
     "stop",
+    "set-aside",
     "install",
     "start",
     "catch-up",
@@ -188,7 +188,7 @@ impl Trouble<'_> {
         }
         sleep(DOWN_TIME);
         // Then it is for the sidecar to start it; else for whatever looks after services there.
-        if ["stop", "install", "start", "catch-up"].contains(&state) {
+        if ["stop", "set-aside", "install", "start", "catch-up"].contains(&state) {
             return Ok(());
         }
         let is_master = |node: &&Node| {

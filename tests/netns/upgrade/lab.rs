@@ -58,8 +58,6 @@ pub struct Plan {
     pub upgrade: &'static str,
     /// More options of the stores.
     pub options: &'static str,
-    /// Neither release reads the other's files: a store starts empty.
-    pub refill: bool,
     /// Each node's folders are on small disks of their own.
     pub small_disks: bool,
 }
@@ -74,7 +72,6 @@ impl Plan {
             to,
             upgrade: "",
             options: "",
-            refill: false,
             small_disks: false,
         }
     }
@@ -362,9 +359,6 @@ impl Site {
             fs::set_permissions(&program, Permissions::from_mode(0o755))?;
         }
         fs::write(path.join("options"), format!("--bind 0.0.0.0 --protected-mode no {}", plan.options))?;
-        if plan.refill {
-            fs::write(path.join("refill"), "")?;
-        }
         if plan.way == Way::Redirect {
             fs::write(path.join("as"), format!("setpriv --reuid={STORE_USER} --clear-groups --"))?;
             chown(path, Some(STORE_USER), None)?;
@@ -458,12 +452,13 @@ fn config(
         text += &format!("data_dir = {:?}\n", site.folder.path());
     }
     text += "[upgrade.hooks]\n";
-    let words = format!(
-        "{:?}, \"{{release}}\", \"{{store_port}}\", \"{{master_host}}\", \"{{master_port}}\"",
-        site.folder.path()
-    );
     for what in ["stop", "install", "start", "set_aside"] {
-        text += &format!("{what} = [{:?}, \"{what}\", {words}]\n", script());
+        let more = if what == "set_aside" { "{data}\"" } else { "{master_host}\", \"{master_port}\"" };
+        text += &format!(
+            "{what} = [{:?}, \"{what}\", {:?}, \"{{release}}\", \"{{store_port}}\", \"{more}]\n",
+            script(),
+            site.folder.path()
+        );
     }
     Ok(text)
 }

@@ -71,7 +71,7 @@ fn two_nodes_and_a_witness() -> Result<()> {
 }
 
 fn up_and_back_and_up([from, to]: [&'static str; 2], [before, after]: [&str; 2]) -> Result<()> {
-    let Some(lab) = Lab::start(Plan { refill: true, ..Plan::new(from, to) })? else { return Ok(()) };
+    let Some(lab) = Lab::start(Plan::new(from, to))? else { return Ok(()) };
     under_load(&lab, || {
         upgrade(&lab)?;
         lab.all_run(after)?;

@@ -192,7 +192,7 @@ fn configuration(at: usize, ports: &[Ports], home: &Home, soak: Duration) -> Res
         home.hook(&program, &["stop"]),
         home.hook(&program, &["install", "{release}"]),
         home.hook(&program, &["start", "{master_host}:{master_port}"]),
-        home.hook(&program, &["set-aside"]),
+        home.hook(&program, &["set-aside", "{data}"]),
     );
     for (other, (peer, link)) in ports.iter().zip(own.links).enumerate().filter(|(other, _)| *other != at) {
         text += &format!(

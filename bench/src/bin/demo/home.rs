@@ -34,7 +34,7 @@ enum Hook {
     Stop,
     Install { release: String },
     Start { master: Option<String> },
-    SetAside,
+    SetAside { data: String },
 }
 
 /// What a hook is asked to do. Each may be asked again.
@@ -48,7 +48,7 @@ pub fn run(arguments: &HookArguments) -> Result<()> {
             Ok(())
         }
         Hook::Start { master } => home.start(master.as_deref()),
-        Hook::SetAside => home.set_aside(),
+        Hook::SetAside { data } => home.set_aside(data),
     }
 }
 
@@ -122,19 +122,17 @@ impl Home {
         gone.context("the store does not end")
     }
 
-    /// Before the upgrade a copy is kept; on the way back, when the store is down, its data are moved away.
-    fn set_aside(&self) -> Result<()> {
+    /// On the way back: 6.0 does not read what 8.0 writes.
+    fn set_aside(&self, data: &str) -> Result<()> {
+        if data == "keep" {
+            println!("the data stay where they are");
+            return Ok(());
+        }
         let aside = self.folder.join("aside");
         fs::create_dir_all(&aside)?;
-        let is_up = self.running()?.is_some();
         for file in fs::read_dir(self.folder.join("data"))? {
             let file = file?;
-            let (from, to) = (file.path(), aside.join(file.file_name()));
-            if is_up {
-                fs::copy(from, to)?;
-            } else {
-                fs::rename(from, to)?;
-            }
+            fs::rename(file.path(), aside.join(file.file_name()))?;
         }
         Ok(())
     }
