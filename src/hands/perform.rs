@@ -205,7 +205,15 @@ impl Hands {
         // What the relay goes by is asked anew, too.
         self.shared.ask_own_release().await;
         let seen = ground.driver.see().await?;
-        self.is_generation(ground, &seen, generation)
+        self.is_generation(ground, &seen, generation)?;
+        // The next transaction begins with what the registry says.
+        let state = self.state();
+        let registered = state.nodes.get(&self.node).and_then(|node| node.release.as_deref()?.parse().ok());
+        let meant = release(&ground.transaction, generation);
+        match registered {
+            Some(registered) if is_release(&registered, meant) => Ok(()),
+            _ => Err(Stopped::NotYet(format!("the registry does not say yet that the store is {meant}"))),
+        }
     }
 
     fn is_generation(&self, ground: &Ground, seen: &Seen, generation: Generation) -> Result<(), Stopped> {
