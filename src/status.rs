@@ -195,6 +195,9 @@ pub struct SpokenStatus {
     pub who: String,
     /// False while `mode` is not `auto`: an operator's own word outranks it.
     pub in_force: bool,
+    /// The sidecar is in no mesh, where it would hear of the upgrade's end: mode `auto`, set by hand, ends it.
+    #[serde(default)]
+    pub orphaned: bool,
 }
 
 pub const CHANGES_KEPT_MAX: usize = 256;

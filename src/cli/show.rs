@@ -61,10 +61,11 @@ fn second_connection(status: &Status) -> String {
 fn spoken(translation: &TranslationStatus) -> String {
     match &translation.spoken {
         None => String::new(),
-        Some(SpokenStatus { release, who, in_force: true }) => {
-            format!(", held to {} by {}", plain(release), plain(who))
+        Some(SpokenStatus { release, who, in_force: true, orphaned }) => {
+            let orphaned = if *orphaned { " (there is no [mesh]: segue translate auto ends it)" } else { "" };
+            format!(", held to {} by {}{orphaned}", plain(release), plain(who))
         }
-        Some(SpokenStatus { release, who, in_force: false }) => {
+        Some(SpokenStatus { release, who, in_force: false, .. }) => {
             let mode = plain(&translation.mode);
             format!(", not held to {} by {}: {mode} outranks it", plain(release), plain(who))
         }

@@ -30,6 +30,7 @@ impl Spoken {
             release: self.release.to_string(),
             who: self.who.clone(),
             in_force: *mode == Mode::Auto,
+            orphaned: false,
         }
     }
 }

@@ -42,7 +42,7 @@ impl Shared {
         Status {
             node,
             config: self.reloads().clone(),
-            translation: self.translation.status(),
+            translation: self.translation(),
             second_connection: self.config().translation.second_connection.label().to_owned(),
             links,
             limits: self.limits(),
@@ -95,7 +95,17 @@ impl Shared {
     }
 
     pub fn translation(&self) -> TranslationStatus {
-        self.translation.status()
+        let mut status = self.translation.status();
+        if let Some(spoken) = &mut status.spoken {
+            spoken.orphaned = self.is_alone();
+        }
+        status
+    }
+
+    /// In no mesh: nobody tells of an upgrade.
+    fn is_alone(&self) -> bool {
+        let config = self.config();
+        config.mesh.is_none() && config.etcd.is_none()
     }
 
     /// # Errors
@@ -131,7 +141,7 @@ impl Shared {
                 link.end.cancel();
             }
         }
-        Ok(self.translation.status())
+        Ok(self.translation())
     }
 
     /// Peers that can't follow (or be followed) without translation, linked now or not.

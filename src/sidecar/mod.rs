@@ -118,6 +118,15 @@ async fn serve(start: Start) -> Result<(), Failure> {
     };
     let relay = Relay::bind(config, start.protocol, sockets.clone()).map_err(Failure::failed)?;
     unclaimed(&sockets, takeover.is_some())?;
+    if let Some(spoken) = relay.shared().translation().spoken.filter(|spoken| spoken.orphaned) {
+        tracing::error!(
+            release = spoken.release,
+            who = spoken.who,
+            "links stay held to this release, as an upgrade left them, and without [mesh] this sidecar does not hear \
+             of its end: give it back its [mesh], or let them go with `segue translate auto`, after which there is no \
+             way back"
+        );
+    }
     let part = if member.is_some() { Part::None("it is starting".to_owned()) } else { Part::NoMesh };
     let running = Arc::new(Running {
         shared: relay.shared(),

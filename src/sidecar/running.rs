@@ -108,12 +108,18 @@ impl admin::Sidecar for Running {
     }
 
     fn set_translation(&self, change: TranslationChange) -> Result<TranslationStatus, ChangeRefused> {
-        self.shared.set_translation(change).map_err(|error| match error {
+        let is_auto = change.mode.as_deref() == Some("auto");
+        let who = change.who.clone().unwrap_or_default();
+        let changed = self.shared.set_translation(change).map_err(|error| match error {
             ChangeError::Invalid(message) => ChangeRefused { kind: ChangeRefusedKind::Invalid, message },
             ChangeError::WouldBreak(message) => {
                 ChangeRefused { kind: ChangeRefusedKind::WouldBreak, message }
             }
-        })
+        })?;
+        if is_auto && changed.spoken.is_some_and(|spoken| spoken.orphaned) {
+            self.shared.speak(None, &who);
+        }
+        Ok(self.shared.translation())
     }
 
     fn reload_config(&self) -> Result<ConfigStatus, ChangeRefused> {

@@ -180,3 +180,32 @@ fn a_successor_that_does_not_start_changes_nothing() {
         assert_eq!(ask(&mut dial(link).unwrap()), Some(b'a'));
     }
 }
+
+#[test]
+fn without_a_mesh_an_operator_ends_what_an_upgrade_left() {
+    let mut sidecar =
+        Sidecar::start(Path::new(env!("CARGO_BIN_EXE_segue")), &config(port::free_ports().unwrap())).unwrap();
+    sidecar.stop().unwrap();
+    let kept = sidecar.folder().join("segue-state/spoken.json");
+    fs::write(&kept, r#"{"release":"redis-6.0","who":"upgrade transaction 3"}"#).unwrap();
+    sidecar.restart().unwrap();
+    let spoken = || sidecar.translation().unwrap()["spoken"].clone();
+    assert_eq!((&spoken()["release"], &spoken()["orphaned"]), (&"redis-6.0".into(), &true.into()));
+    let log = sidecar.log_text();
+    assert!(log.contains("links stay held to this release") && log.contains("segue translate auto"), "{log}");
+    assert_eq!(sidecar.metric("segue_translation_spoken{release=\"redis-6.0\"}").unwrap(), Some(1.0));
+
+    // Not by the way.
+    let put = |change| sidecar.put_translation(&change).unwrap();
+    assert_eq!(put(serde_json::json!({ "loss": "degrade" })).0, 200);
+    assert_eq!(spoken()["release"], "redis-6.0");
+    let (code, answer) = put(serde_json::json!({ "mode": "auto", "who": "ann" }));
+    assert_eq!(code, 200, "{answer}");
+    assert_eq!(spoken(), serde_json::Value::Null);
+    assert!(!kept.exists());
+    let changes = &sidecar.translation().unwrap()["changes"];
+    assert_eq!(
+        (&changes[0]["who"], &changes[0]["reason"]),
+        (&"ann".into(), &"links are held to redis-6.0 no more".into())
+    );
+}

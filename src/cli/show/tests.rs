@@ -56,7 +56,7 @@ fn what_an_upgrade_has_spoken_is_told_and_what_outranks_it() {
     };
     let spoken = |in_force| {
         let (release, who) = ("redis-6.0".to_owned(), "upgrade transaction 3".to_owned());
-        Some(SpokenStatus { release, who, in_force })
+        Some(SpokenStatus { release, who, in_force, orphaned: false })
     };
     status.translation.spoken = spoken(true);
     assert_eq!(
