@@ -6,6 +6,7 @@ use segue_wire::Release;
 
 use super::{Hands, PERIOD};
 use crate::{
+    relay::Shared,
     status::{TranslationChange, TranslationChanged},
     upgrade::{action::Do, state::State},
 };
@@ -34,21 +35,32 @@ async fn speak(hands: &Arc<Hands>, state: &State) {
         running.unfinished().any(|action| action.node == hands.node && action.what == Do::Finalize)
     });
     match state.spoken(&hands.node) {
-        Some(release) if !finalizes => {
+        // Then that is what turns the links.
+        Some(_) if finalizes => {}
+        Some(release) => {
             let transaction = state.running().map_or(0, |running| running.id);
             hands.speak(Some(release.clone()), format!("upgrade transaction {transaction}")).await;
         }
         // Not on the word of a state from before this start: another transaction may have begun meanwhile.
-        _ if hands.is_current() => hands.speak(None, "upgrade".to_owned()).await,
-        _ => {}
+        None if hands.is_current() => hands.speak(None, "upgrade".to_owned()).await,
+        None => {}
     }
 }
 
 impl Hands {
     /// It may wait for the disk.
-    pub(super) async fn speak(&self, release: Option<Release>, who: String) {
+    async fn speak(&self, release: Option<Release>, who: String) {
+        self.tell_relay(move |shared| shared.speak(release, &who)).await;
+    }
+
+    /// It may wait for the disk.
+    pub(super) async fn let_go(&self, who: String) {
+        self.tell_relay(move |shared| shared.let_go(&who)).await;
+    }
+
+    async fn tell_relay(&self, tell: impl FnOnce(&Arc<Shared>) + Send + 'static) {
         let shared = self.shared.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || shared.speak(release, &who)).await {
+        if let Err(error) = tokio::task::spawn_blocking(move || tell(&shared)).await {
             tracing::error!(%error, "what is spoken could not be changed");
         }
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | here | [`Hands`]: what it all stands on, and its beginning and end |
 //! | `executor` | what is pending for this node: claimed, performed, reported |
-//! | `perform`, `master`, `preflight`, `gates` | how each of it is done |
+//! | `perform`, `master`, `preflight`, `gates`, `finalize` | how each of it is done |
 //! | `shut` | what keeps a gate shut |
 //! | [`losses`] | what was left out since the transaction began |
 //! | [`hooks`] | the operator's commands |
@@ -20,6 +20,7 @@
 mod apply;
 mod desk;
 mod executor;
+mod finalize;
 mod follow;
 mod gates;
 pub mod hooks;
@@ -43,7 +44,10 @@ use std::{
 };
 
 use segue_wire::{PeerName, Release};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Mutex, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -57,6 +61,7 @@ use crate::{
         state::{Answer, Entry, State},
     },
 };
+use finalize::Turned;
 use losses::Losses;
 use word::Word;
 
@@ -81,6 +86,7 @@ pub struct Hands {
     driver: Option<Arc<dyn Driver>>,
     search_path: Option<OsString>,
     losses: Arc<Losses>,
+    turned: Mutex<Turned>,
     /// What this node last said.
     own: watch::Sender<Option<Arc<Word>>>,
     /// The agreed state that is known here is no older than the start of this process.
@@ -97,6 +103,7 @@ impl Hands {
         Arc::new(Self {
             node: shared.config().node.id.clone(),
             losses,
+            turned: Mutex::default(),
             shared,
             agreement,
             driver,

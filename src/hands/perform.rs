@@ -104,10 +104,7 @@ impl Hands {
             Do::Start => self.start_store(ground, performance).await,
             Do::CatchUp => self.catch_up(ground, performance).await,
             Do::Notify(generation) => self.confirm(ground, *generation).await,
-            Do::Finalize => {
-                self.speak(None, format!("upgrade transaction {}", ground.transaction.id)).await;
-                Ok(())
-            }
+            Do::Finalize => self.finalize(ground).await,
         }
     }
 

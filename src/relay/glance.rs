@@ -29,6 +29,8 @@ pub struct Replication {
     pub snapshot_under_way: bool,
     /// The release that the link can't be held to, though it should.
     pub unspoken: Option<Release>,
+    /// It was decided for another release than it would be now.
+    pub outdated: bool,
 }
 
 impl Shared {
@@ -52,7 +54,7 @@ impl Shared {
     }
 
     fn replication(&self, link: &Link) -> Option<Replication> {
-        let unspoken = self.unspoken(link);
+        let (unspoken, outdated) = (self.unspoken(link), self.is_outdated(link));
         let facts = link.facts();
         let verdict = facts.verdict.clone().filter(|_| !(facts.bus || facts.client))?;
         Some(Replication {
@@ -61,6 +63,7 @@ impl Shared {
             verdict,
             snapshot_under_way: link.snapshot_under_way.load(Relaxed),
             unspoken,
+            outdated,
         })
     }
 }

@@ -149,6 +149,12 @@ impl Link {
             .find(|name| name != own)
     }
 
+    /// By it a store follows another one.
+    pub fn is_replication(&self) -> bool {
+        let facts = self.facts();
+        facts.verdict.is_some() && !(facts.bus || facts.client)
+    }
+
     /// A stable label, as in `segue_links{verdict}`.
     pub fn verdict_label(&self) -> &'static str {
         let facts = self.facts();

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
 };
 
-use segue_wire::{Mode, Release, Verdict};
+use segue_wire::{Mode, PeerName, Release, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::{Shared, link::Link, shared::unix_now_s};
@@ -40,6 +40,26 @@ impl Shared {
     /// records. Links for which that makes a difference end once no snapshot is under way on them, and
     /// resume. Costs little where nothing changes, else it waits for the disk.
     pub fn speak(self: &Arc<Self>, release: Option<Release>, who: &str) {
+        if self.is_told(release, who) {
+            self.end_outdated(|_| true);
+        }
+    }
+
+    /// As [`Self::speak`] of no release, but a link by which a store follows another one stays until its
+    /// replica is [turned](Self::turn).
+    pub fn let_go(self: &Arc<Self>, who: &str) {
+        if self.is_told(None, who) {
+            self.end_outdated(|link| !link.is_replication());
+        }
+    }
+
+    /// Ends the links of this replica that would be decided for another release now, as [`Self::speak`] does.
+    pub fn turn(self: &Arc<Self>, replica: Option<PeerName>) {
+        self.end_outdated(move |link| link.is_replication() && link.facts().dialer.name == replica);
+    }
+
+    /// False where that is so already.
+    fn is_told(&self, release: Option<Release>, who: &str) -> bool {
         let spoken = release.map(|release| Spoken { release, who: who.to_owned() });
         if let Err(error) = self.translation.keep(spoken.as_ref()) {
             self.metrics.state_failures.with_label_values(&["spoken"]).inc();
@@ -47,18 +67,22 @@ impl Shared {
                 tracing::error!(%error, unsaid, "what is spoken during the upgrade is not kept over a restart");
             }
         }
-        if !self.translation.speak(spoken, who, unix_now_s()) {
-            return;
+        let is_new = self.translation.speak(spoken, who, unix_now_s());
+        if is_new {
+            self.metrics.translation_changes.with_label_values(&["changed"]).inc();
+            self.refusals.clear();
         }
-        self.metrics.translation_changes.with_label_values(&["changed"]).inc();
-        self.refusals.clear();
+        is_new
+    }
+
+    fn end_outdated(self: &Arc<Self>, concerned: impl Fn(&Link) -> bool + Send + Sync + 'static) {
         let shared = self.clone();
         let next_link = self.next_link.load(Relaxed);
         let turns_buses = self.translation.settings().mode == Mode::Auto;
         self.listening.runtime.spawn(async move {
             // While counts may differ, a bus is watched for slots handed over by them.
             let is_bus = |link: &Link| turns_buses && link.id < next_link && link.facts().bus;
-            shared.drain(|link| is_bus(link) || shared.is_outdated(link)).await;
+            shared.drain(|link| concerned(link) && (is_bus(link) || shared.is_outdated(link))).await;
         });
     }
 

@@ -81,7 +81,7 @@ pub enum Do {
     CatchUp,
     /// All sidecars know which generation the node is on.
     Notify(Generation),
-    /// To this node nobody translates any more.
+    /// Its links speak the new release.
     Finalize,
 }
 

@@ -65,8 +65,8 @@ fn waits_are_foreseen_where_the_rules_have_them() {
     let coming = ahead(&transaction, Moment(0), |_| Duration::from_secs(1));
     let last = coming.last().unwrap();
     assert_eq!(last.what, What::End(Phase::Done));
-    // Preflights and finalizings side by side, 8 and 8 and 9 steps one by one, and the waits.
-    assert_eq!(last.at, Moment((1 + 8 + 8 + 9 + 1 + 60 + 5 + 30) * 1000));
+    // Preflights side by side, 8 and 8 and 9 steps and the finalizings one by one, and the waits.
+    assert_eq!(last.at, Moment((1 + 8 + 8 + 9 + 3 + 60 + 5 + 30) * 1000));
 }
 
 #[test]

@@ -75,6 +75,10 @@ impl Fleet {
         self.members.get(node).is_some_and(|member| member.role == Role::Master)
     }
 
+    pub(super) fn answers(&self, node: &PeerName) -> bool {
+        self.members.get(node).is_some_and(|member| member.reachable)
+    }
+
     /// Who is to be the new master: of the secondaries that answer, are in sync and that `may` be, one that
     /// is `preferred`, then the one with the highest offset, then the lowest number.
     #[must_use]

@@ -540,16 +540,24 @@ impl Transaction {
         self.fleet.elect(free, |name| self.generation(name) == course.to)
     }
 
+    /// So many nodes at a time as are upgraded, the master last. One that does not answer is asked all the same, and
+    /// nobody waits for it.
     fn finalize(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let left: Vec<_> =
+        let mut left: Vec<_> =
             self.nodes.iter().filter(|(_, node)| !node.finalized).map(|(name, _)| name.clone()).collect();
         if left.is_empty() {
             self.phase = Phase::Done;
         }
+        left.sort_by_key(|name| self.fleet.is_master(name));
+        let under_way = self.unfinished().filter(|action| self.fleet.answers(&action.node)).count();
+        let mut room = self.rules.batch.saturating_sub(under_way);
         for name in left {
-            if !self.is_pending_on(&name) {
-                self.ask(name, Do::Finalize, now, actions);
+            let answers = self.fleet.answers(&name);
+            if self.is_pending_on(&name) || answers && room == 0 {
+                continue;
             }
+            room = room.saturating_sub(answers.into());
+            self.ask(name, Do::Finalize, now, actions);
         }
     }
 

@@ -89,9 +89,29 @@ fn secondaries_go_first_and_the_master_moves_before_it_is_stopped() {
     assert!(at("n2 gate-after") < at("n3 gate-before") && at("n3 gate-after") < at("n1 gate-before"));
     assert_eq!(under.transaction.phase, Phase::Upgraded { finalize_at: None });
     under.command(Command::Finalize).unwrap();
-    assert_eq!(under.all_done(), ["n1 finalize", "n2 finalize", "n3 finalize"]);
+    assert_eq!(under.all_done(), ["n1 finalize", "n3 finalize", "n2 finalize"]);
     assert_eq!(under.transaction.phase, Phase::Done);
     assert_eq!(under.command(Command::Pause), Err(Rejected::Over("done")));
+}
+
+#[test]
+fn links_are_turned_a_batch_of_nodes_at_a_time_and_nobody_waits_for_one_that_is_gone() {
+    let mut under = Under::new(Rules::default());
+    under.all_done();
+    let mut fleet = under.transaction.fleet.clone();
+    fleet.members.get_mut("n3").unwrap().reachable = false;
+    under.handle(Event::Seen(fleet));
+    under.command(Command::Finalize).unwrap();
+    let asked = |under: &Under| under.asked.iter().map(|action| action.node.to_string()).collect::<Vec<_>>();
+    assert_eq!(under.transaction.fleet.master().map(|name| &**name), Some("n2"));
+    assert_eq!(asked(&under), ["n1", "n3"]);
+    let first = under.asked.remove(0);
+    under.handle(Event::Ended(first.id, Outcome::NotYet("a replica is to link anew".into())));
+    assert_eq!(asked(&under), ["n3"]);
+    under.handle(Event::Ended(first.id, Outcome::Done));
+    assert_eq!(asked(&under), ["n3", "n2"]);
+    under.all_done();
+    assert_eq!(under.transaction.phase, Phase::Done);
 }
 
 #[test]

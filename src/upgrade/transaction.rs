@@ -52,7 +52,7 @@ pub struct Node {
     pub blocked: Option<String>,
     /// Whether anything on it may differ from before the transaction.
     pub touched: bool,
-    /// Nobody translates to it any more.
+    /// Its links speak the new release.
     pub finalized: bool,
 }
 

@@ -225,22 +225,19 @@ impl Lab {
         }
     }
 
-    /// Until the registry knows that all are on this release.
-    pub fn await_registered(&self, release: &str) -> Result<()> {
-        self.await_status(&format!("all on {release}"), |status| {
-            let nodes = status["nodes"].as_array();
-            let is_on =
-                |node: &Value| node["release"].as_str().is_some_and(|known| known.starts_with(release));
-            nodes.is_some_and(|nodes| nodes.len() == NODES.len() && nodes.iter().all(is_on))
-        })?;
-        Ok(())
-    }
-
     /// The store's own word of its release: `6.0.16`.
     pub fn version(&self, number: usize) -> Result<String> {
         let info = Info::ask(&mut client::connect(self.stores[number].port)?, "server")?;
         let version = info.get("valkey_version").or_else(|| info.get("redis_version"));
         Ok(version.context("no version")?.to_owned())
+    }
+
+    pub fn full_syncs(&self, number: usize) -> Result<u64> {
+        Info::ask(&mut client::connect(self.stores[number].port)?, "stats")?.number("sync_full")
+    }
+
+    pub fn log(&self, number: usize) -> Result<String> {
+        Ok(fs::read_to_string(self.stores[number].folder.path().join("log"))?)
     }
 
     /// The store that takes writes; there must be one.

@@ -5,11 +5,19 @@ mod lab;
 mod losses;
 mod takeover;
 
-use anyhow::{Result, ensure};
-use segue_bench::client;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+};
+
+use anyhow::{Context, Result, ensure};
+use segue_bench::{child::wait_for, client, client::Info, command};
 
 use crate::switch::writers::Writers;
-use lab::{Lab, NODES, Plan};
+use lab::{Lab, NODES, Plan, TRANSACTION_TIME_MAX};
 
 #[test]
 fn up_and_back_and_up_again_and_nothing_is_lost() -> Result<()> {
@@ -28,18 +36,100 @@ fn up_and_back_and_up_again_and_nothing_is_lost() -> Result<()> {
     lab.await_phase("upgraded")?;
     on("8.0.")?;
     lab.told(0, &["rollback"])?;
-    lab.await_phase("rolled-back")?;
+    let status = lab.await_phase("rolled-back")?;
     on("6.0.")?;
-    lab.await_registered("redis-6.0")?;
+    // The next one can begin at once.
+    for node in status["nodes"].as_array().context("no nodes")? {
+        ensure!(node["release"].as_str().is_some_and(|release| release.starts_with("redis-6.0")), "{node}");
+    }
+    went_back_with_their_data(&lab)?;
     lab.begin(1, "redis-8.0")?;
     lab.await_phase("upgraded")?;
+
+    let before = count_by_ids_of_their_own(&lab)?;
+    let secondaries = Secondaries::watch(&lab)?;
     lab.told(1, &["finalize"])?;
     lab.await_phase("done")?;
+    secondaries.were_never_all_away()?;
     on("8.0.")?;
     let master = lab.await_in_sync()?;
+    let full_syncs = lab.full_syncs(master)? - before;
+    ensure!(full_syncs == 2, "{full_syncs} full syncs to turn the links");
     let written = writers.assert_nothing_lost(lab.ports()[master])?;
     println!("{written} acknowledged writes, none lost");
     Ok(())
+}
+
+/// As `config/set-aside.sh` has converted them.
+fn went_back_with_their_data(lab: &Lab) -> Result<()> {
+    let mut partly = 0;
+    for (number, node) in NODES.iter().enumerate() {
+        let log = lab.log(number)?;
+        let (_, since) = log.rsplit_once("Redis version=6.0.").context("it never was on 6.0")?;
+        ensure!(since.contains("Loading RDB produced by version 8.0."), "{node} began without data: {since}");
+        partly += u32::from(since.contains("Successful partial resynchronization with master"));
+    }
+    ensure!(partly > 0, "all needed a full sync");
+    println!("{partly} of {} went back by a partial resync", NODES.len());
+    Ok(())
+}
+
+/// As each does after a full sync from an upgraded master that speaks 6.0. So many full syncs its master has given.
+fn count_by_ids_of_their_own(lab: &Lab) -> Result<u64> {
+    let master = lab.await_in_sync()?;
+    command!("CONFIG", "SET", "repl-backlog-size", 16384).exec(&mut client::connect(lab.ports()[master])?)?;
+    for number in (0..NODES.len()).filter(|number| *number != master) {
+        let before = lab.full_syncs(master)?;
+        let whole = wait_for(TRANSACTION_TIME_MAX, || {
+            // Its sidecar sends it back; more has been written by then than its master has kept.
+            command!("REPLICAOF", "127.0.0.1", 1).exec(&mut client::connect(lab.ports()[number])?)?;
+            lab.await_in_sync()?;
+            Ok((lab.full_syncs(master)? > before).then_some(()))
+        })?;
+        whole.with_context(|| format!("{} gets no full sync", NODES[number]))?;
+    }
+    lab.full_syncs(master)
+}
+
+/// Whether they have their master, asked all the time.
+struct Secondaries {
+    over: Arc<AtomicBool>,
+    looks: JoinHandle<Result<u32>>,
+}
+
+impl Secondaries {
+    fn watch(lab: &Lab) -> Result<Self> {
+        let master = lab.ports()[lab.await_in_sync()?];
+        let mut clients = Vec::new();
+        for port in lab.ports().into_iter().filter(|port| *port != master) {
+            clients.push(client::connect(port)?);
+        }
+        let over = Arc::new(AtomicBool::new(false));
+        let looks = std::thread::spawn({
+            let over = over.clone();
+            move || {
+                let mut looks = 0;
+                while !over.load(Relaxed) {
+                    let mut is_away = |at: usize| -> Result<bool> {
+                        let info = Info::ask(&mut clients[at], "replication")?;
+                        Ok(info.get("master_link_status") != Some("up"))
+                    };
+                    // The first one may have come back while the other was asked.
+                    ensure!(!(is_away(0)? && is_away(1)? && is_away(0)?), "both are away");
+                    looks += 1;
+                }
+                Ok(looks)
+            }
+        });
+        Ok(Self { over, looks })
+    }
+
+    fn were_never_all_away(self) -> Result<()> {
+        self.over.store(true, Relaxed);
+        let looks = self.looks.join().map_err(|_| anyhow::anyhow!("the watch ended badly"))??;
+        ensure!(looks > 0, "nobody looked");
+        Ok(())
+    }
 }
 
 #[test]
