@@ -320,7 +320,7 @@ impl State {
         if now.1 != paused {
             match now.1 {
                 Some(pause) => self.note(at, pause.node, None, &format!("paused: {}", pause.why)),
-                None => self.note(at, None, None, "goes on"),
+                None => self.note(at, None, None, "no longer paused"),
             }
         }
         answer

@@ -247,7 +247,7 @@ fn planned(what: &What, transaction: &Transaction) -> Option<PlannedStep> {
 /// What comes, with where.
 fn said(what: &What, transaction: &Transaction) -> String {
     match what {
-        What::Step { node, step } => format!("{} of {node}: {}", step.label(), does(what, transaction)),
+        What::Step { node, .. } => format!("{node}: {}", does(what, transaction)),
         _ => does(what, transaction),
     }
 }
@@ -260,13 +260,13 @@ fn does(what: &What, transaction: &Transaction) -> String {
     };
     let step = match what {
         What::Step { step, .. } => step,
-        What::Rest(time) => return format!("let the canaries run for {time:?}"),
-        What::Soak(time) => return format!("let all run on {} for {time:?}", transaction.to),
+        What::Rest(time) => return format!("let the canaries run for {}", rounded(*time)),
+        What::Soak(time) => return format!("let all run on {} for {}", transaction.to, rounded(*time)),
         What::Hold => {
             return "wait for the operator (segue upgrade resume) before the master is touched".into();
         }
         What::Decide(None) => return "wait for the operator: segue upgrade finalize, or rollback".into(),
-        What::Decide(Some(time)) => return format!("wait for {time:?}, then finalize by itself"),
+        What::Decide(Some(time)) => return format!("wait for {}, then finalize by itself", rounded(*time)),
         What::End(phase) => return format!("the transaction is {}", phase.label()),
     };
     match step {
@@ -286,4 +286,10 @@ fn does(what: &What, transaction: &Transaction) -> String {
         Do::Notify(to) => format!("tell all sidecars that it runs {}", release(*to)),
         Do::Finalize => format!("speak {} on its links", transaction.to),
     }
+}
+
+fn rounded(time: Duration) -> impl std::fmt::Display {
+    humantime::format_duration(Duration::from_secs(
+        time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)),
+    ))
 }

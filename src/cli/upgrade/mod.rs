@@ -38,7 +38,8 @@ pub async fn run(args: &UpgradeArgs, user: Option<String>) -> Result<(), Failure
         UpgradeCommand::Resume(args) => act(args, "resume", user, "it goes on").await,
         UpgradeCommand::Abort(args) => act(args, "abort", user, "aborted; no node was touched").await,
         UpgradeCommand::Finalize(args) => {
-            act(args, "finalize", user, "the links are turned to the new release").await
+            act(args, "finalize", user, "all links turn to the new release: segue upgrade status --watch")
+                .await
         }
         UpgradeCommand::Rollback(args) => rollback(args, user).await,
     }
@@ -83,8 +84,7 @@ async fn rollback(args: &RollbackArgs, user: Option<String>) -> Result<(), Failu
     let ActArgs { admin, json } = &args.act;
     let admin = admin.address()?;
     let status: UpgradeStatus = typed(client::get(&admin, "/v1/upgrade").await?)?;
-    let cost = show::cost(&status);
-    if !json {
+    if let Some(cost) = show::cost(&status).filter(|_| !json) {
         print(&cost)?;
     }
     let body = json!({ "who": user, "accept_losses": args.accept_losses });

@@ -3,10 +3,11 @@
 use std::{
     io::{self, IsTerminal},
     ops::ControlFlow,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     super::{Failure, client, print_more, status::typed},
@@ -19,6 +20,8 @@ use crate::{
 };
 
 const REFRESH: Duration = Duration::from_secs(1);
+/// All nodes are known to be in sync again a little after it is over; the last picture waits for that.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Shows it on a terminal as a screen, elsewhere line by line as things happen.
 ///
@@ -32,15 +35,33 @@ pub(super) async fn run(admin: &StoreAddress, json: bool) -> Result<(), Failure>
             return as_json(admin, first).await;
         }
         let first: UpgradeStatus = typed(first)?;
-        if io::stdout().is_terminal() { on_screen(admin, first).await } else { in_lines(admin, first).await }
+        let screen = if io::stdout().is_terminal() { Screen::open().ok() } else { None };
+        match screen {
+            Some(screen) => on_screen(screen, admin, first).await,
+            None => in_lines(admin, first).await,
+        }
     };
+    // A screen that is dropped leaves the terminal as it was.
     tokio::select! {
         shown = watched => shown,
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        ended = told_to_end() => ended.map_err(Failure::failed),
     }
 }
 
+async fn told_to_end() -> io::Result<()> {
+    let [mut interrupt, mut terminate, mut hang_up] =
+        [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
+    }
+    Ok(())
+}
+
+/// A sidecar that does not answer is a line `{"error": …}`, once.
 async fn as_json(admin: &StoreAddress, mut answer: Value) -> Result<(), Failure> {
+    let mut is_away = false;
     loop {
         if print_more(&format!("{answer}\n"))?.is_break() {
             return Ok(());
@@ -48,8 +69,19 @@ async fn as_json(admin: &StoreAddress, mut answer: Value) -> Result<(), Failure>
         if let Some(outcome) = outcome(&typed(answer)?) {
             return outcome;
         }
-        tokio::time::sleep(REFRESH).await;
-        answer = client::get(admin, "/v1/upgrade").await?;
+        answer = loop {
+            tokio::time::sleep(REFRESH).await;
+            match client::get(admin, "/v1/upgrade").await {
+                Ok(answer) => break answer,
+                Err(failure) if !std::mem::replace(&mut is_away, true) => {
+                    if print_more(&format!("{}\n", json!({ "error": failure.message })))?.is_break() {
+                        return Ok(());
+                    }
+                }
+                Err(_) => {}
+            }
+        };
+        is_away = false;
     }
 }
 
@@ -73,25 +105,38 @@ async fn in_lines(admin: &StoreAddress, mut status: UpgradeStatus) -> Result<(),
     }
 }
 
-async fn on_screen(admin: &StoreAddress, mut status: UpgradeStatus) -> Result<(), Failure> {
-    let mut screen = Screen::open().map_err(Failure::failed)?;
+async fn on_screen(
+    mut screen: Screen,
+    admin: &StoreAddress,
+    mut status: UpgradeStatus,
+) -> Result<(), Failure> {
+    let (mut trouble, mut over_since): (Option<String>, Option<Instant>) = (None, None);
     let outcome = loop {
-        screen.draw(&status, None).map_err(Failure::failed)?;
+        screen.draw(&status, trouble.as_deref()).map_err(Failure::failed)?;
         if let Some(outcome) = outcome(&status) {
-            break outcome;
+            let since = *over_since.get_or_insert_with(Instant::now);
+            if status.nodes.iter().all(|node| node.in_sync) || since.elapsed() >= SETTLE_TIME_MAX {
+                break Some(outcome);
+            }
+        } else {
+            over_since = None;
         }
         if screen.pause(REFRESH).await.map_err(Failure::failed)?.is_break() {
-            break Ok(());
+            break None;
         }
         match fetch(admin).await {
-            Ok(newer) => status = newer,
-            Err(failure) => screen.draw(&status, Some(&failure.message)).map_err(Failure::failed)?,
+            Ok(newer) => (status, trouble) = (newer, None),
+            Err(failure) => trouble = Some(failure.message),
         }
     };
     drop(screen);
     // What stays on the terminal.
-    let _read: ControlFlow<()> = print_more(&show::status(&status))?;
-    outcome
+    let mut text = show::summary(&status);
+    if outcome.is_none() {
+        text += "\nleft; the upgrade goes on: segue upgrade status --watch\n";
+    }
+    let _read: ControlFlow<()> = print_more(&text)?;
+    outcome.unwrap_or(Ok(()))
 }
 
 async fn fetch(admin: &StoreAddress) -> Result<UpgradeStatus, Failure> {
@@ -125,19 +170,17 @@ impl Lines {
         let unseen = status.journal.iter().take_while(|line| Some(*line) != self.newest.as_ref());
         // Of a first look, only what goes on now.
         let unseen: Vec<_> = unseen.take_while(|_| self.newest.is_some()).collect();
-        text.extend(unseen.iter().rev().map(|line| format!("{}\n", show::journal(line))));
+        let line = |line: &&JournalLine| format!("{} {}\n", show::clock(line.at_ms), show::journal(line));
+        text.extend(unseen.iter().rev().map(line));
         self.newest = status.journal.first().cloned().or(self.newest.take());
         self.is_away = false;
-        let mut now = show::headline(status);
-        if let Some(next) = status.transaction.as_ref().and_then(|transaction| transaction.next.as_ref()) {
-            now += &format!("; next: {next}");
-        }
+        let now = show::headline(status);
         if now != self.said {
-            text += &format!("{now}\n");
+            let clock = show::clock(status.at_ms);
+            let notes = show::notes(status).into_iter().chain(show::end(status));
+            text += &format!("{clock} {now}\n");
+            text.extend(notes.map(|note| format!("{clock} {note}\n")));
             self.said = now;
-        }
-        if let Some(end) = status.transaction.as_ref().and_then(show::end) {
-            text += &format!("{end}\n");
         }
         text
     }
