@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use super::{document::Section, problem::Problems};
+use super::{
+    document::Section,
+    problem::Problems,
+    time::{TIME_EXPECTED, time},
+};
 
 const EXPECTED: &str =
     "a program and its arguments, such as [\"/usr/local/bin/driver\", \"see\", \"{store}\"]";
 
 pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> Option<Commands> {
     let line = section.line();
-    let time_max =
-        section.text("time_max", super::upgrade::TIME_EXPECTED, super::upgrade::duration, problems);
+    let time_max = section.text("time_max", TIME_EXPECTED, time, problems);
     let mut command = |key: &'static str| {
         if !section.has(key) {
             problems.add(

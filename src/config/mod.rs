@@ -13,7 +13,7 @@
 //! | [`mesh`] | `[mesh]`, and what `[node]` and `[[peer]]` say of it |
 //! | [`upgrade`], [`hook`], [`rules`] | `[upgrade]`: what this node does, by which commands, and how the operator wants it |
 //! | [`problem`] | what is wrong with a file, all of it, by line |
-//! | [`address`], [`secret`] | the types of single values |
+//! | [`address`], [`secret`], [`time`] | the types of single values |
 //!
 //! Nothing here reads the environment: paths come in, and relative ones in a file are relative to
 //! the file's own folder.
@@ -32,6 +32,7 @@ pub mod mesh;
 pub mod problem;
 pub mod rules;
 pub mod secret;
+pub mod time;
 pub mod upgrade;
 
 use std::{

@@ -13,10 +13,9 @@ use super::{
     hook::{Hook, Placeholder, word},
     problem::{Problems, did_you_mean},
     rules::{ATTEMPTS_MAX, BATCH_MAX, Finalize, OnFailure, Order, Rules},
+    time::{self, TIME_EXPECTED},
 };
 
-/// How long a time may be: a longer one is a mistyped one.
-const TIME_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 const LAG_BYTES_MAX_DEFAULT: u64 = 1 << 20;
 const SAMPLE_KEYS_DEFAULT: usize = 100;
 const DISK_FREE_BYTES_MIN_DEFAULT: u64 = 64 << 20;
@@ -102,7 +101,7 @@ pub(super) fn read(mut section: Section<'_>, problems: &mut Problems) -> Written
     let attempts = section.number("attempts_max", "attempts", 1..=ATTEMPTS_MAX.into(), problems);
     let is_exec = section.text("driver", DRIVER_EXPECTED, is_exec, problems).is_some_and(|exec| exec.value);
     let mut time = |key, default| {
-        section.text(key, TIME_EXPECTED, duration, problems).map_or(default, |time| time.value)
+        section.text(key, TIME_EXPECTED, time::time, problems).map_or(default, |time| time.value)
     };
     let rules = Rules {
         order: order.map_or(default.order, |order| order.value),
@@ -186,7 +185,7 @@ fn read_hooks(mut section: Section<'_>, as_secondary: bool, problems: &mut Probl
         hook
     };
     let (stop, install, start, set_aside) = (hook("stop"), hook("install"), hook("start"), hook("set_aside"));
-    let time_max = section.text("time_max", TIME_EXPECTED, duration, problems);
+    let time_max = section.text("time_max", TIME_EXPECTED, time::time, problems);
     section.finish(problems);
     let names_master = |start: &Hook| {
         start.names(Placeholder::Master)
@@ -232,7 +231,6 @@ const ORDER_EXPECTED: &str = "\"secondaries-first\" or \"master-first\"";
 const FINALIZE_EXPECTED: &str = "\"manual\" or \"after\" and a time, such as \"after 24h\"";
 const ON_FAILURE_EXPECTED: &str = "\"pause\" or \"rollback\"";
 const DRIVER_EXPECTED: &str = "\"redis\" or \"exec\"";
-pub(super) const TIME_EXPECTED: &str = "a time, such as \"30s\", \"10m\" or \"24h\"";
 
 fn order(text: &str) -> Result<Order, String> {
     match text {
@@ -245,7 +243,7 @@ fn order(text: &str) -> Result<Order, String> {
 fn finalize(text: &str) -> Result<Finalize, String> {
     match text.strip_prefix("after ") {
         _ if text == "manual" => Ok(Finalize::Manual),
-        Some(wait) => duration(wait).map(Finalize::After),
+        Some(wait) => time::time(wait).map(Finalize::After),
         None => Err(format!("expected {FINALIZE_EXPECTED}")),
     }
 }
@@ -264,23 +262,6 @@ fn is_exec(text: &str) -> Result<bool, String> {
         "exec" => Ok(true),
         _ => Err(format!("expected {DRIVER_EXPECTED}")),
     }
-}
-
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let unit_ms = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(format!("expected {TIME_EXPECTED}")),
-    };
-    let time =
-        number.parse().ok().and_then(|number: u64| number.checked_mul(unit_ms)).map(Duration::from_millis);
-    time.filter(|time| *time <= TIME_MAX)
-        .ok_or_else(|| format!("expected {TIME_EXPECTED}, and at most {} days", TIME_MAX.as_secs() / 86_400))
 }
 
 fn to_size(number: u64) -> usize {

@@ -6,9 +6,12 @@ use clap::{Args, Subcommand, ValueEnum};
 use segue_wire::Release;
 
 use super::super::AdminArgs;
-use crate::upgrade::{
-    rules::{OnFailure, Order},
-    wish::{FinalizeWish, RulesWish, Wish},
+use crate::{
+    config::time::time,
+    upgrade::{
+        rules::{OnFailure, Order},
+        wish::{FinalizeWish, RulesWish, Wish},
+    },
 };
 
 #[derive(Clone, Debug, Args)]
@@ -70,13 +73,13 @@ pub struct WishArgs {
     #[arg(long, value_name = "NODES")]
     pub canary: Option<usize>,
     /// How long.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     pub canary_soak: Option<Duration>,
     /// Wait for `segue upgrade resume` before the master is touched.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub hold_before_master: Option<bool>,
     /// How long all nodes run on the new release before it may be finalized.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     pub soak: Option<Duration>,
     /// manual, or after how long by itself, such as 24h.
     #[arg(long, value_name = "manual|TIME", value_parser = finalize)]
@@ -88,10 +91,10 @@ pub struct WishArgs {
     #[arg(long, value_name = "TIMES")]
     pub attempts_max: Option<u32>,
     /// How long a step may take.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     pub step_time_max: Option<Duration>,
     /// How long a gate may stay shut; then the transaction pauses.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     pub gate_time_max: Option<Duration>,
     /// Of start: look on until it is over.
     #[arg(long)]
@@ -179,7 +182,6 @@ fn finalize(text: &str) -> Result<FinalizeWish, String> {
     if text == "manual" {
         return Ok(FinalizeWish::Manual);
     }
-    let time = text.strip_prefix("after ").unwrap_or(text);
-    let time = humantime::parse_duration(time).map_err(|e| format!("{e}; or manual"))?;
-    Ok(FinalizeWish::AfterMs(ms(time)))
+    let after = time(text.strip_prefix("after ").unwrap_or(text)).map_err(|e| format!("{e}; or manual"))?;
+    Ok(FinalizeWish::AfterMs(ms(after)))
 }
