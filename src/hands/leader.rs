@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Hands, PERIOD, now, picture, word::Heard};
+use segue_wire::PeerName;
+
+use super::{Hands, PERIOD, now, own::REST_PERIOD, picture, word::Heard};
 use crate::upgrade::{
     fleet::{Fleet, Role},
     plan::Event,
@@ -14,20 +16,25 @@ use crate::upgrade::{
 
 /// A node whose word is older does not answer.
 const WORD_AGE_MAX: Duration = Duration::from_secs(5);
+/// The same while no transaction runs, of one whose sidecar can be reached: it is there, and has no news.
+const REST_WORD_AGE_MAX: Duration = REST_PERIOD.saturating_add(WORD_AGE_MAX);
 /// Offsets alone are agreed on this often.
 const SEEN_PERIOD: Duration = Duration::from_secs(5);
 
 pub async fn run(hands: Arc<Hands>) {
     let mut other = picture::Other::default();
-    let mut seen_at: Option<Instant> = None;
+    let (mut begun_at, mut seen_at): (Option<Instant>, Option<Instant>) = (None, None);
     loop {
         tokio::time::sleep(PERIOD).await;
         let state = hands.state();
         if !hands.leads() || state.running().is_none() {
-            (other, seen_at) = Default::default();
+            (other, begun_at, seen_at) = Default::default();
             continue;
         }
-        if let Some(fleet) = hands.seen(&state, &mut other, seen_at) {
+        // It takes a moment until all know that it runs, and say more.
+        let is_begun = begun_at.get_or_insert_with(Instant::now).elapsed() > WORD_AGE_MAX;
+        let heard = if is_begun { hands.heard() } else { hands.heard_at_rest() };
+        if let Some(fleet) = hands.seen(&heard, &state, &mut other, seen_at) {
             seen_at = Some(Instant::now());
             let _not_this_time = hands.propose(Entry::Seen { at: now(), fleet }).await;
         }
@@ -42,20 +49,38 @@ impl Hands {
         self.agreement.standing().borrow().leads
     }
 
-    pub(super) fn heard(&self) -> Vec<Heard> {
+    fn heard(&self) -> Vec<Heard> {
         self.agreement.words().iter().filter_map(|word| Heard::of(word, WORD_AGE_MAX)).collect()
     }
 
+    fn heard_at_rest(&self) -> Vec<Heard> {
+        let standing = self.agreement.standing().borrow().clone();
+        let is_there =
+            |node: &PeerName| standing.members.iter().any(|member| member.name == *node && member.reachable);
+        let words = self.agreement.words();
+        let heard = words.iter().map(|word| {
+            let age_max = if is_there(&word.node) { REST_WORD_AGE_MAX } else { WORD_AGE_MAX };
+            Heard::of(word, age_max)
+        });
+        heard.flatten().collect()
+    }
+
+    /// What it looks like while no transaction runs.
     pub(super) fn picture(&self, state: &State) -> Fleet {
-        let lag_bytes_max = self.config().upgrade.as_ref().map_or(u64::MAX, |upgrade| upgrade.lag_bytes_max);
-        picture::fleet(&self.heard(), state, lag_bytes_max, now())
+        picture::fleet(&self.heard_at_rest(), state, self.lag_bytes_max(), now())
     }
 
     /// The fleet, if it is to be agreed on.
-    fn seen(&self, state: &State, other: &mut picture::Other, seen_at: Option<Instant>) -> Option<Fleet> {
+    fn seen(
+        &self,
+        heard: &[Heard],
+        state: &State,
+        other: &mut picture::Other,
+        seen_at: Option<Instant>,
+    ) -> Option<Fleet> {
         let running = state.running()?;
-        let mut fleet = self.picture(state);
-        if let Some(master) = other.adopted(&self.heard(), running, Instant::now()) {
+        let mut fleet = picture::fleet(heard, state, self.lag_bytes_max(), now());
+        if let Some(master) = other.adopted(heard, running, Instant::now()) {
             tracing::warn!(master = &*master, "another node was made master: it is the one to follow");
             for (name, member) in &mut fleet.members {
                 member.role = if *name == master { Role::Master } else { Role::Secondary };

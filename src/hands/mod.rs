@@ -140,6 +140,10 @@ impl Hands {
         self.agreement.state().borrow().clone()
     }
 
+    fn lag_bytes_max(&self) -> u64 {
+        self.config().upgrade.as_ref().map_or(u64::MAX, |upgrade| upgrade.lag_bytes_max)
+    }
+
     async fn propose(&self, entry: Entry) -> Result<Answer, NotAgreed> {
         let proposed = self.agreement.propose(entry).await;
         if let Err(error) = &proposed

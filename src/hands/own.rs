@@ -1,4 +1,5 @@
-//! The own node: looked at each second, said to the leader, and registered when it changed.
+//! The own node: looked at each second, said to the leader (with news alone where no transaction runs), and
+//! registered when it changed.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -24,19 +25,29 @@ use crate::{
 const REGISTER_PERIOD: Duration = Duration::from_secs(5);
 /// A word must not wait for a store that is silent: it would be too old to go by.
 const SEE_TIME_MAX: Duration = Duration::from_secs(1);
+/// While no transaction runs, a word without news is said this seldom: an etcd keeps every one of them.
+pub const REST_PERIOD: Duration = Duration::from_secs(10);
 
 pub async fn run(hands: Arc<Hands>) {
     let mut last = StoreWord::default();
+    let mut said: Option<(Arc<Word>, Instant)> = None;
     loop {
         let (word, seen) = hands.look(&last).await;
         if let Some(store) = &word.store {
             last = store.clone();
         }
-        match serde_json::to_vec(&word) {
-            Ok(said) => hands.agreement.say(Bytes::from(said)),
-            Err(error) => tracing::error!(%error, "the own word can't be said"),
+        let word = Arc::new(word);
+        let is_said = |(before, at): &(Arc<Word>, Instant)| {
+            at.elapsed() < REST_PERIOD && !word.is_news_after(before, hands.lag_bytes_max())
+        };
+        if hands.state().running().is_some() || !said.as_ref().is_some_and(is_said) {
+            match serde_json::to_vec(&*word) {
+                Ok(word) => hands.agreement.say(Bytes::from(word)),
+                Err(error) => tracing::error!(%error, "the own word can't be said"),
+            }
+            said = Some((word.clone(), Instant::now()));
         }
-        hands.own.send_replace(Some(Arc::new(word)));
+        hands.own.send_replace(Some(word));
         if let Some(seen) = &seen {
             follow::follow_agreed(&hands, seen).await;
         }
@@ -149,13 +160,12 @@ impl Hands {
 
     fn registered(&self, word: &Word) -> Registered {
         let store = word.store.as_ref();
-        let lag_bytes_max = self.config().upgrade.as_ref().map_or(u64::MAX, |upgrade| upgrade.lag_bytes_max);
         Registered {
             node: self.node.clone(),
             store: store.map(|store| store.address.clone()),
             release: store.and_then(|store| store.release.clone()),
             master: store.filter(|store| store.silent.is_none()).map(|store| store.master),
-            in_sync: store.is_some_and(|store| store.is_in_sync(lag_bytes_max)),
+            in_sync: store.is_some_and(|store| store.is_in_sync(self.lag_bytes_max())),
             number: store.and_then(|store| store.number),
             sidecar: word.sidecar.clone(),
         }

@@ -41,6 +41,19 @@ impl StoreWord {
     }
 }
 
+impl Word {
+    /// Whether it says more than that offsets went on.
+    pub fn is_news_after(&self, before: &Self, lag_bytes_max: u64) -> bool {
+        let is_in_sync = |word: &Self| word.store.as_ref().map(|store| store.is_in_sync(lag_bytes_max));
+        let without_offsets = |word: &Self| {
+            let store =
+                word.store.as_ref().map(|store| StoreWord { offset: 0, behind_bytes: None, ..store.clone() });
+            Self { store, ..word.clone() }
+        };
+        is_in_sync(self) != is_in_sync(before) || without_offsets(self) != without_offsets(before)
+    }
+}
+
 /// A node's word, and whether it is new enough to go by.
 pub struct Heard {
     pub node: PeerName,
@@ -53,5 +66,22 @@ impl Heard {
     pub fn of(word: &cluster::Word, age_max: std::time::Duration) -> Option<Self> {
         let parsed = serde_json::from_slice(&word.said).ok()?;
         Some(Self { node: word.node.clone(), word: parsed, is_fresh: word.age <= age_max })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_that_go_on_are_no_news() {
+        let store = StoreWord { linked: true, offset: 1, behind_bytes: Some(0), ..StoreWord::default() };
+        let before = Word { store: Some(store.clone()), ..Word::default() };
+        let is_news = |store| Word { store: Some(store), ..Word::default() }.is_news_after(&before, 100);
+        assert!(!is_news(StoreWord { offset: 9, behind_bytes: Some(100), ..store.clone() }));
+        assert!(is_news(StoreWord { behind_bytes: Some(101), ..store.clone() }));
+        assert!(is_news(StoreWord { linked: false, ..store.clone() }));
+        assert!(is_news(StoreWord { silent: Some("refused".to_owned()), ..store }));
+        assert!(Word { losses: 1, ..before.clone() }.is_news_after(&before, 100));
     }
 }

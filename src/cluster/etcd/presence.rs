@@ -135,11 +135,14 @@ impl<M: Machine> Presence<M> {
         let at = Instant::now();
         let key = self.view.keys().node(&self.own);
         let put = Put { key, value: Blob(word.clone()), lease: Number(lease.id) };
-        let done = self.transact(Vec::new(), vec![Operation::RequestPut(put)], Vec::new()).await?;
-        if done.is_some() {
-            self.said = Some(Said { word, at });
+        let done = self.transact(Vec::new(), vec![Operation::RequestPut(put)], Vec::new()).await;
+        match &done {
+            Ok(Some(_)) => self.said = Some(Said { word, at }),
+            Ok(None) => {}
+            // The next one may come late.
+            Err(_) => self.word.mark_changed(),
         }
-        Ok(())
+        done.map(drop)
     }
 
     /// Leads where nobody does.

@@ -116,7 +116,7 @@ impl Server {
         format!("{}://127.0.0.1:{port}", if self.tls.is_some() { "https" } else { "http" })
     }
 
-    fn endpoints(&self) -> impl Iterator<Item = String> {
+    pub fn endpoints(&self) -> impl Iterator<Item = String> {
         self.members.iter().map(|member| self.url(member.client_port))
     }
 

@@ -5,6 +5,7 @@
 #[path = "../../contract/mod.rs"]
 mod contract;
 mod lab;
+mod words;
 
 use std::{
     io::{Read, Write},
