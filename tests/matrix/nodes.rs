@@ -15,7 +15,6 @@ use segue_bench::{
 pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Before 7.0 a store's bus is always so far above the store.
 const BUS_OFFSET: u16 = 10_000;
-const PORT_TRIES_MAX: usize = 1000;
 
 pub struct Node {
     pub server: Server,
@@ -34,9 +33,7 @@ struct Ports {
 impl Ports {
     fn free() -> Result<Self> {
         let [link, link_bus] = port::free_ports()?;
-        let below = |port: &u16| *port <= u16::MAX - BUS_OFFSET;
-        let store = (0..PORT_TRIES_MAX).filter_map(|_| port::free().ok()).find(below);
-        Ok(Self { store: store.context("no port with room for a bus above it")?, link, link_bus })
+        Ok(Self { store: port::free_with_one_above(BUS_OFFSET)?, link, link_bus })
     }
 }
 
