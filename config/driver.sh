@@ -25,8 +25,8 @@ see)
     fi
     [ "$(field master_link_status)" = up ] && linked=true || linked=false
     [ "$(field loading)" = 0 ] && loading=false || loading=true
-    printf '{"store": "redis", "version": "%s", "master": %s, "linked": %s, "follows": %s, "offset": %s, "history": "%s", "loading": %s}\n' \
-        "$(field redis_version)" "$master" "$linked" "$follows" "$offset" "$(field master_replid)" "$loading"
+    printf '{"store": "redis", "version": "%s", "master": %s, "linked": %s, "follows": %s, "offset": %s, "history": "%s", "loading": %s, "run": "%s"}\n' \
+        "$(field redis_version)" "$master" "$linked" "$follows" "$offset" "$(field master_replid)" "$loading" "$(field run_id)"
     ;;
 follow)
     # Where it does already, a store says so behind its OK.

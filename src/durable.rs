@@ -2,6 +2,8 @@
 
 use std::{fs, io, io::Write, path::Path};
 
+use serde::de::DeserializeOwned;
+
 /// Writes the file beside its place and renames it: it is on disk when this returns, and open behind its end.
 ///
 /// # Errors
@@ -13,6 +15,18 @@ pub fn write(dir: &Path, file: &Path, content: &[u8]) -> io::Result<fs::File> {
     let file = temporary.persist(file)?;
     fs::File::open(dir)?.sync_all()?;
     Ok(file)
+}
+
+/// What a file of JSON says; `None` where there is none.
+///
+/// # Errors
+/// The system's own; the file can't be understood.
+pub fn read<T: DeserializeOwned>(file: &Path) -> io::Result<Option<T>> {
+    match fs::read(file) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(io::Error::other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A file that is not there is no error.

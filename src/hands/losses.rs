@@ -1,7 +1,7 @@
 //! How much was left out for older nodes since the transaction began, over restarts of the sidecar.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -129,12 +129,8 @@ impl Counted {
 
 /// One that can't be read counts nothing, which is said.
 fn read(dir: &Path, file: &str) -> Option<Count> {
-    let text = match fs::read(dir.join(file)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        text => text,
-    };
-    match text.and_then(|text| serde_json::from_slice(&text).map_err(io::Error::other)) {
-        Ok(count) => Some(count),
+    match durable::read(&dir.join(file)) {
+        Ok(count) => count,
         Err(error) => {
             tracing::error!(%error, file, "what was lost before this start is not known");
             Some(Count::default())
@@ -144,6 +140,8 @@ fn read(dir: &Path, file: &str) -> Option<Count> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const fn of(transaction: u64, count: u64) -> Count {

@@ -10,7 +10,7 @@
 //! | [`hooks`] | the operator's commands |
 //! | `word`, `own` | what a sidecar says of itself each second, and how it finds out |
 //! | `leader`, `picture` | what the leader makes of the words |
-//! | `follow` | the own store follows the agreed master |
+//! | `follow`, `given` | the own store follows the agreed master, also where it gave the role away itself |
 //! | `apply` | what is agreed on becomes so in the relay |
 //! | `desk` | what an operator's commands reach |
 //!
@@ -23,10 +23,12 @@ mod executor;
 mod finalize;
 mod follow;
 mod gates;
+mod given;
 pub mod hooks;
 mod leader;
 pub mod losses;
 mod master;
+mod metrics;
 mod own;
 mod perform;
 mod picture;
@@ -45,7 +47,7 @@ use std::{
 
 use segue_wire::{PeerName, Release};
 use tokio::{
-    sync::{Mutex, watch},
+    sync::{Mutex, Notify, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -62,7 +64,9 @@ use crate::{
     },
 };
 use finalize::Turned;
+use given::Given;
 use losses::Losses;
+pub use metrics::Metrics;
 use word::Word;
 
 /// How often a sidecar looks at its store and at what is agreed.
@@ -77,6 +81,7 @@ pub struct Settings {
     /// Where hooks' programs are looked for: `PATH`.
     pub search_path: Option<OsString>,
     pub losses: Arc<Losses>,
+    pub metrics: Metrics,
 }
 
 pub struct Hands {
@@ -87,8 +92,13 @@ pub struct Hands {
     search_path: Option<OsString>,
     losses: Arc<Losses>,
     turned: Mutex<Turned>,
+    given: Given,
+    metrics: Metrics,
     /// What this node last said.
     own: watch::Sender<Option<Arc<Word>>>,
+    following: Mutex<()>,
+    /// The own store is to be looked at now.
+    look: Notify,
     /// The agreed state that is known here is no older than the start of this process.
     is_current: AtomicBool,
     /// The own store was found to be a master beside the agreed one.
@@ -99,16 +109,21 @@ pub struct Hands {
 impl Hands {
     #[must_use]
     pub fn new(settings: Settings) -> Arc<Self> {
-        let Settings { shared, agreement, driver, search_path, losses } = settings;
+        let Settings { shared, agreement, driver, search_path, losses, metrics } = settings;
+        let config = shared.config();
         Arc::new(Self {
-            node: shared.config().node.id.clone(),
+            node: config.node.id.clone(),
             losses,
             turned: Mutex::default(),
+            given: Given::open(&config.state.dir),
+            metrics,
             shared,
             agreement,
             driver,
             search_path,
             own: watch::Sender::new(None),
+            following: Mutex::default(),
+            look: Notify::new(),
             is_current: AtomicBool::new(false),
             second_master: AtomicBool::new(false),
             seldom: Seldom::default(),
@@ -119,6 +134,7 @@ impl Hands {
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         tasks.spawn(until(stop.clone(), own::run(self.clone())));
+        tasks.spawn(until(stop.clone(), own::watch(self.clone())));
         tasks.spawn(until(stop.clone(), own::register(self.clone())));
         tasks.spawn(until(stop.clone(), leader::run(self.clone())));
         tasks.spawn(until(stop.clone(), apply::run(self.clone())));

@@ -23,6 +23,8 @@ use crate::{
 
 /// At most so often the registry is told that a node is in sync, or is not.
 const REGISTER_PERIOD: Duration = Duration::from_secs(5);
+/// While an upgrade runs, a store that went is looked for so often, so that it is no second master for longer.
+const RETURN_PERIOD: Duration = Duration::from_millis(20);
 /// A word must not wait for a store that is silent: it would be too old to go by.
 const SEE_TIME_MAX: Duration = Duration::from_secs(1);
 /// While no transaction runs, a word without news is said this seldom: an etcd keeps every one of them.
@@ -51,7 +53,21 @@ pub async fn run(hands: Arc<Hands>) {
         if let Some(seen) = &seen {
             follow::follow_agreed(&hands, seen).await;
         }
-        tokio::time::sleep(PERIOD).await;
+        let _at_once = timeout(PERIOD, hands.look.notified()).await;
+    }
+}
+
+/// A store that has come back is looked at as soon as it answers.
+pub async fn watch(hands: Arc<Hands>) {
+    let Some(driver) = &hands.driver else { return };
+    loop {
+        while !matches!(timeout(SEE_TIME_MAX, driver.see()).await, Ok(Ok(Seen { loading: false, .. }))) {
+            let runs = hands.state().running().is_some();
+            tokio::time::sleep(if runs { RETURN_PERIOD } else { PERIOD }).await;
+        }
+        hands.look.notify_one();
+        driver.gone().await;
+        tokio::time::sleep(RETURN_PERIOD).await;
     }
 }
 
@@ -69,7 +85,9 @@ pub async fn register(hands: Arc<Hands>) {
         if !registered.as_ref().is_some_and(is_told)
             && hands.propose(Entry::Register(now.clone())).await == Ok(Answer::Done)
         {
-            hands.is_current.store(true, Relaxed);
+            if !hands.is_current.swap(true, Relaxed) {
+                hands.look.notify_one();
+            }
             registered = Some((now, Instant::now()));
         }
     }

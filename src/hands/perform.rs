@@ -253,7 +253,7 @@ impl Hands {
         };
         let Some(dial) = self.dial(master).filter(|_| *master != self.node) else { return Ok(()) };
         if seen.master || seen.follows.as_ref() != Some(&dial) {
-            ground.driver.follow(&dial).await?;
+            self.follow(&*ground.driver, master, &dial).await?;
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use super::running::Running;
 use crate::{
     cluster::{Agreement, etcd, raft},
     config::{Etcd, Mesh, upgrade::DriverKind},
-    hands::{Hands, Settings, losses::Losses},
+    hands::{self, Hands, Settings, losses::Losses},
     seldom::Seldom,
     stores::{driver::Driver, exec::ExecDriver, redis::RedisDriver},
     upgrade::state::State,
@@ -41,6 +41,7 @@ pub enum By {
 pub struct Member {
     pub by: By,
     pub metrics: raft::Metrics,
+    pub hands_metrics: hands::Metrics,
     pub search_path: Option<OsString>,
 }
 
@@ -57,6 +58,7 @@ impl Member {
                 driver: driver(&running),
                 search_path: self.search_path.clone(),
                 losses: losses.clone(),
+                metrics: self.hands_metrics.clone(),
             });
             // What it last knew can be asked for until there is another.
             running.take_part(hands.clone());

@@ -39,6 +39,7 @@ use crate::{
     cli::Failure,
     cluster::raft,
     config::Config,
+    hands,
     intercept::guard,
     net::Listeners,
     relay::Relay,
@@ -112,6 +113,7 @@ async fn serve(start: Start) -> Result<(), Failure> {
         Some(by) => Some(Member {
             by,
             metrics: raft::Metrics::new().map_err(Failure::failed)?,
+            hands_metrics: hands::Metrics::new().map_err(Failure::failed)?,
             search_path: start.search_path,
         }),
         None => None,
@@ -138,6 +140,7 @@ async fn serve(start: Start) -> Result<(), Failure> {
         losses: OnceLock::new(),
         upgrade_metrics: UpgradeMetrics::new().map_err(Failure::failed)?,
         mesh_metrics: member.as_ref().map(|member| member.metrics.clone()),
+        hands_metrics: member.as_ref().map(|member| member.hands_metrics.clone()),
     });
     let (stop, control_stop) = (CancellationToken::new(), CancellationToken::new());
     let control = Control::start(control_listeners, member, running.clone(), control_stop.clone());

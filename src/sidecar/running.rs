@@ -16,7 +16,7 @@ use crate::{
     admin::{self, ChangeRefused, ChangeRefusedKind, NoDesk, UpgradeMetrics},
     cluster::raft,
     config::{Config, KnownProtocol},
-    hands::losses::Losses,
+    hands::{self, losses::Losses},
     registry,
     relay::{ChangeError, Shared},
     status::{ConfigStatus, LossesStatus, Status, TranslationChange, TranslationStatus},
@@ -35,6 +35,7 @@ pub struct Running {
     pub losses: OnceLock<Arc<Losses>>,
     pub upgrade_metrics: UpgradeMetrics,
     pub mesh_metrics: Option<raft::Metrics>,
+    pub hands_metrics: Option<hands::Metrics>,
 }
 
 /// What this sidecar has to do with the others.
@@ -141,6 +142,7 @@ impl admin::Sidecar for Running {
     fn gather_metrics(&self) -> Vec<MetricFamily> {
         let mut metrics = self.shared.gather_metrics();
         metrics.extend(self.mesh_metrics.iter().flat_map(raft::Metrics::gather));
+        metrics.extend(self.hands_metrics.iter().flat_map(hands::Metrics::gather));
         if let Part::Takes(desk) = &**self.part.load() {
             metrics.extend(self.upgrade_metrics.gather(&desk.node(), &desk.state()));
         }

@@ -23,6 +23,15 @@ pub struct Seen {
     pub history: String,
     /// It still reads its data from disk, or from its master.
     pub loading: bool,
+    /// Names this run of the store, where it tells: another one after a restart.
+    pub run: Option<String>,
+}
+
+/// A store that was a master until it was told to follow another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demoted {
+    /// So many commands that write it had carried out since its start, where it tells.
+    pub writes: Option<u64>,
 }
 
 /// A master that gives its role away, and a secondary that takes it.
@@ -54,14 +63,19 @@ pub trait Driver: Send + Sync + 'static {
     /// Another node's store, at the address that the sidecar knows it by.
     async fn see_at(&self, store: &StoreAddress) -> Result<Seen, DriverError>;
 
-    /// The own store follows `master`; nothing happens where it does already.
-    async fn follow(&self, master: &StoreAddress) -> Result<(), DriverError>;
+    /// The own store follows `master`; nothing happens where it does already. Was it a master until then?
+    async fn follow(&self, master: &StoreAddress) -> Result<Option<Demoted>, DriverError>;
 
     /// The own store, a master, holds its writes until the secondary has them all, and follows it; then the
     /// secondary becomes master. At no point do both take writes. `still_wanted` is asked right before the
     /// first step that can't be undone.
     async fn switch(&self, switch: &Switch, still_wanted: &(dyn StillWanted + '_))
     -> Result<(), DriverError>;
+
+    /// Until the own store, that answers now, has gone. Never, where that can't be told at once.
+    async fn gone(&self) {
+        std::future::pending().await
+    }
 
     /// Compares up to `keys` keys of the own store with those of `master`; the names of those that differ.
     async fn compare(&self, master: &StoreAddress, keys: usize) -> Result<Vec<String>, DriverError>;

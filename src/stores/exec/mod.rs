@@ -10,7 +10,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use crate::{
     config::{StoreAddress, exec::Commands},
     peers::Peers,
-    stores::driver::{Driver, DriverError, Seen, StillWanted, Switch},
+    stores::driver::{Demoted, Driver, DriverError, Seen, StillWanted, Switch},
 };
 
 /// What the words in braces stand for.
@@ -69,13 +69,15 @@ impl Driver for ExecDriver {
         let said: SeenSaid = self.ask(&self.commands.see, &Words::default().address("store", store)).await?;
         let follows = said.follows.as_deref().map(str::parse).transpose();
         let follows = follows.map_err(|error| DriverError::Failed(format!("`follows`: {error}")))?;
-        let SeenSaid { store, version, master, linked, offset, history, loading, .. } = said;
-        Ok(Seen { store, version, master, linked, follows, offset, history, loading })
+        let SeenSaid { store, version, master, linked, offset, history, loading, run, .. } = said;
+        Ok(Seen { store, version, master, linked, follows, offset, history, loading, run })
     }
 
-    async fn follow(&self, master: &StoreAddress) -> Result<(), DriverError> {
+    async fn follow(&self, master: &StoreAddress) -> Result<Option<Demoted>, DriverError> {
+        let demoted = self.see().await?.master.then_some(Demoted { writes: None });
         let words = Words::default().address("store", &self.own()?).address("master", master);
-        self.ask::<Done>(&self.commands.follow, &words).await?.check()
+        self.ask::<Done>(&self.commands.follow, &words).await?.check()?;
+        Ok(demoted)
     }
 
     async fn switch(
@@ -124,6 +126,7 @@ struct SeenSaid {
     history: String,
     #[serde(default)]
     loading: bool,
+    run: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -43,7 +43,7 @@ pub enum Failed {
 pub struct Connection {
     inner: MultiplexedConnection,
     limit: Duration,
-    _driver: AbortOnDropHandle<()>,
+    driver: AbortOnDropHandle<()>,
 }
 
 impl Way {
@@ -62,7 +62,7 @@ impl Way {
         let (inner, driver) =
             tokio::time::timeout(self.limit, connected).await.map_err(|_| Failed::TimedOut(self.limit))??;
         let driver = AbortOnDropHandle::new(tokio::spawn(driver));
-        Ok(Connection { inner, limit: self.limit, _driver: driver })
+        Ok(Connection { inner, limit: self.limit, driver })
     }
 }
 
@@ -82,6 +82,11 @@ impl Connection {
         later: Duration,
     ) -> Result<T, Failed> {
         within(self.limit.saturating_add(later), commands.query_async(&mut self.inner)).await
+    }
+
+    /// Until the store has ended it.
+    pub async fn closed(self) {
+        let _ended = self.driver.await;
     }
 
     /// All sections that a store tells unasked.

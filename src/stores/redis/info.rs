@@ -42,6 +42,7 @@ impl Info {
             offset: self.offset()?,
             history: self.history()?.to_owned(),
             loading: self.is_set("loading") || self.is_set("async_loading") || syncs,
+            run: self.get("run_id").map(str::to_owned),
         })
     }
 
@@ -80,6 +81,18 @@ impl Info {
         self.text.lines().filter_map(database).collect()
     }
 
+    /// How often each command was carried out since the start, in the section `commandstats`.
+    pub fn calls(&self) -> Vec<(&str, u64)> {
+        let mut counted = Vec::new();
+        for line in self.text.lines() {
+            let command = line.strip_prefix("cmdstat_").and_then(|line| line.split_once(':'));
+            let Some((name, what)) = command else { continue };
+            let calls = what.split(',').find_map(|field| field.strip_prefix("calls="));
+            counted.extend(calls.and_then(|calls| Some((name, calls.parse().ok()?))));
+        }
+        counted
+    }
+
     pub fn replicas(&self) -> Vec<ReplicaLine> {
         let replica = |line: &str| {
             let (number, what) = line.strip_prefix("slave")?.split_once(':')?;
@@ -115,6 +128,16 @@ mod tests {
         let line = |ip: &str, port, online, offset| ReplicaLine { ip: ip.to_owned(), port, online, offset };
         assert_eq!(info.replicas(), [line("::1", 7612, true, 50), line("10.0.0.2", 6379, false, 0)]);
         assert_eq!(info.databases(), [(0, 3), (7, 1)]);
+    }
+
+    #[test]
+    fn commands_are_counted_with_their_subcommands() {
+        let info = Info::from(
+            "# Commandstats\r\ncmdstat_set:calls=7,usec=9,usec_per_call=1.29\r\n\
+             cmdstat_config|set:calls=1,usec=3,rejected_calls=0\r\n"
+                .to_owned(),
+        );
+        assert_eq!(info.calls(), [("set", 7), ("config|set", 1)]);
     }
 
     #[test]

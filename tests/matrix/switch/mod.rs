@@ -2,7 +2,7 @@
 
 mod commands;
 mod crashes;
-mod proxy;
+pub mod proxy;
 pub mod writers;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -61,12 +61,16 @@ struct Site {
 impl Site {
     /// The first is master. With `announced`, each announces the link that leads to it.
     fn start(stores: [&str; 2], announced: bool) -> Result<Self> {
+        Self::start_with(stores, announced, &[])
+    }
+
+    fn start_with(stores: [&str; 2], announced: bool, options: &[&str]) -> Result<Self> {
         let dials = port::free_ports::<2>()?;
         let start = |at: usize| {
             let dial = dials[at].to_string();
             let announce = ["--replica-announce-port", dial.as_str()];
             let arguments: &[&str] = if announced { &announce } else { &[] };
-            Server::start(&Store::want(stores[at])?, Options::new().arguments(arguments))
+            Server::start(&Store::want(stores[at])?, Options::new().arguments(arguments).arguments(options))
         };
         let stores = [start(0)?, start(1)?];
         let sidecar = sidecar(&stores, dials)?;

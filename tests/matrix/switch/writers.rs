@@ -30,6 +30,19 @@ pub struct Written {
     acknowledged: Instant,
 }
 
+/// A store that was master beside another one, for so long.
+pub struct Second {
+    pub store: usize,
+    pub from: Instant,
+    pub to: Instant,
+}
+
+impl Second {
+    pub fn took(&self, write: &Written) -> bool {
+        write.store == self.store && self.from <= write.sent && write.sent <= self.to
+    }
+}
+
 pub struct Writers {
     stop: Arc<AtomicBool>,
     written: Arc<Mutex<Vec<Written>>>,
@@ -58,7 +71,7 @@ impl Writers {
     /// Of all that was acknowledged since the last call: once `to` took a write, `from` took none that was
     /// sent later. How long a client that goes where it may was without an acknowledgement at most.
     pub fn assert_never_two_masters(&mut self, from: usize, to: usize) -> Result<Duration> {
-        let written = std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
+        let written = self.written_since();
         let first = written.iter().filter(|write| write.store == to).map(|write| write.acknowledged).min();
         let last = written.iter().filter(|write| write.store == from).max_by_key(|write| write.sent);
         if let (Some(first), Some(last)) = (first, last) {
@@ -80,6 +93,16 @@ impl Writers {
         Ok(longest)
     }
 
+    fn written_since(&self) -> Vec<Written> {
+        std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on only what is written later counts.
+    pub fn look(&mut self) {
+        let written = self.written_since();
+        self.all.extend(written);
+    }
+
     /// Have all that go where they may written to this store since the last look?
     pub fn have_written(&self, store: usize) -> bool {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,29 +110,44 @@ impl Writers {
     }
 
     /// Ends them. Everything that was acknowledged is in this store; how many that are.
-    pub fn assert_nothing_lost(mut self, port: u16) -> Result<usize> {
+    pub fn assert_nothing_lost(self, port: u16) -> Result<usize> {
+        Ok(self.assert_lost_by(&[], port)?.0)
+    }
+
+    /// Ends them. Everything that was acknowledged is in this store, but for what second masters took; how much was
+    /// acknowledged, and how much of that is lost.
+    pub fn assert_lost_by(self, seconds: &[Second], port: u16) -> Result<(usize, usize)> {
+        let (written, lost) = self.lost(port)?;
+        let is_excused = |write: &&Written| seconds.iter().any(|second| second.took(write));
+        let keys: Vec<_> = lost.iter().filter(|write| !is_excused(write)).map(|write| &write.key).collect();
+        ensure!(
+            keys.is_empty(),
+            "{} of {written} writes are lost that no second master took: {keys:?}",
+            keys.len()
+        );
+        Ok((written, lost.len()))
+    }
+
+    /// Ends them. How many writes were acknowledged, and those that this store does not have.
+    fn lost(mut self, port: u16) -> Result<(usize, Vec<Written>)> {
         self.stop.store(true, Relaxed);
         for thread in std::mem::take(&mut self.threads) {
             thread.join().map_err(|_| anyhow!("a writer panicked"))?;
         }
         self.all.append(&mut self.written.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut client = client::connect(port)?;
-        let mut lost = Vec::new();
-        for some in self.all.chunks(KEYS_PER_LOOK) {
+        let (mut client, mut lost) = (client::connect(port)?, Vec::new());
+        let mut all = self.all.into_iter().peekable();
+        let count = all.len();
+        while all.peek().is_some() {
+            let some: Vec<_> = all.by_ref().take(KEYS_PER_LOOK).collect();
             let mut look = redis::pipe();
-            for write in some {
+            for write in &some {
                 look.cmd("EXISTS").arg(&write.key);
             }
             let found: Vec<bool> = look.query(&mut client)?;
-            lost.extend(some.iter().zip(found).filter(|(_, found)| !found).map(|(write, _)| &write.key));
+            lost.extend(some.into_iter().zip(found).filter(|(_, found)| !found).map(|(write, _)| write));
         }
-        ensure!(
-            lost.is_empty(),
-            "{} of {} acknowledged writes are lost: {lost:?}",
-            lost.len(),
-            self.all.len()
-        );
-        Ok(self.all.len())
+        Ok((count, lost))
     }
 }
 

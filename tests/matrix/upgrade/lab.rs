@@ -5,17 +5,22 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use segue_bench::{child::wait_for, client, client::Info, port, sidecar::Sidecar, stores::Store, workspace};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::runtime::{self, Runtime};
+
+use crate::switch::proxy::{self, Gate};
 
 /// A transaction of three nodes, under load, on a slow machine.
 pub const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(240);
-const SYNC_TIME_MAX: Duration = Duration::from_secs(60);
+pub const SYNC_TIME_MAX: Duration = Duration::from_secs(60);
 /// What a hook runs: the script, and before it a file that is called as the hook in the sidecar's folder.
 const MEDDLED: &str = r#"[ ! -e "./$0" ] || . "./$0"; exec "$@""#;
 pub const NODES: [&str; 3] = ["n1", "n2", "n3"];
@@ -33,25 +38,44 @@ pub struct Plan {
     pub hook: Option<(&'static str, &'static str, &'static str)>,
     /// A node whose new program is missing.
     pub without_program: Option<&'static str>,
+    /// More options of the stores.
+    pub options: &'static str,
+    /// Sidecars reach the stores of other nodes through [`Lab::gates`].
+    pub gated: bool,
 }
 
 impl Plan {
     pub const fn new(from: &'static str, to: &'static str) -> Self {
-        Self { from, to, upgrade: "", tables: "", hook: None, without_program: None }
+        Self {
+            from,
+            to,
+            upgrade: "",
+            tables: "",
+            hook: None,
+            without_program: None,
+            options: "",
+            gated: false,
+        }
     }
 }
 
 pub struct Lab {
     /// Before their folders.
     pub sidecars: Vec<Sidecar>,
-    stores: Vec<Site>,
+    pub stores: Vec<Site>,
+    /// Before each store, where the plan says so.
+    pub gates: Vec<Arc<Gate>>,
+    /// What they run on.
+    _runtime: Runtime,
 }
 
 /// A node's store. It is ended when this value is dropped.
 pub struct Site {
     pub folder: TempDir,
     pub port: u16,
-    link: u16,
+    /// Where the sidecars of other nodes reach it.
+    peer: u16,
+    pub link: u16,
     mesh: u16,
     admin: u16,
     metrics: u16,
@@ -61,7 +85,8 @@ impl Lab {
     /// n1 is master, the others follow it through its sidecar; all is in sync.
     pub fn start(plan: &Plan) -> Result<Self> {
         let (from, to) = (Store::want(plan.from)?, Store::want(plan.to)?);
-        let mut stores = Vec::new();
+        let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let (mut stores, mut gates) = (Vec::new(), Vec::new());
         for node in NODES {
             let [port, link, mesh, admin, metrics] = port::free_ports()?;
             let folder = tempfile::Builder::new().prefix("segue-upgrade-").tempdir()?;
@@ -70,7 +95,14 @@ impl Lab {
             if plan.without_program != Some(node) {
                 program(&to.server, &folder.path().join("bin").join(plan.to))?;
             }
-            stores.push(Site { folder, port, link, mesh, admin, metrics });
+            fs::write(folder.path().join("options"), plan.options)?;
+            let mut peer = port;
+            if plan.gated {
+                let gate = Arc::new(Gate::default());
+                peer = runtime.block_on(proxy::start(port, gate.clone()))?;
+                gates.push(gate);
+            }
+            stores.push(Site { folder, port, peer, link, mesh, admin, metrics });
         }
         let mut sidecars = Vec::new();
         for (number, node) in NODES.into_iter().enumerate() {
@@ -83,7 +115,7 @@ impl Lab {
             site.run("install", plan.from, None)?;
             site.run("start", plan.from, (number > 0).then(|| stores[0].link))?;
         }
-        let lab = Self { sidecars, stores };
+        let lab = Self { sidecars, stores, gates, _runtime: runtime };
         wait_for(SYNC_TIME_MAX, || Ok(lab.are_in_sync(0)?.then_some(())))?
             .context("no links at the start")?;
         wait_for(SYNC_TIME_MAX, || Ok(lab.are_registered()?.then_some(())))?
@@ -278,8 +310,12 @@ impl Lab {
         follows.with_context(|| format!("{} does not follow {}", NODES[number], NODES[master]))
     }
 
-    fn replication(&self, number: usize) -> Result<Info> {
-        Info::ask(&mut client::connect(self.stores[number].port)?, "replication")
+    pub fn replication(&self, number: usize) -> Result<Info> {
+        self.info(number, "replication")
+    }
+
+    pub fn info(&self, number: usize, section: &str) -> Result<Info> {
+        Info::ask(&mut client::connect(self.stores[number].port)?, section)
     }
 
     fn are_in_sync(&self, master: usize) -> Result<bool> {
@@ -312,6 +348,14 @@ impl Site {
         ensure!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(())
     }
+
+    /// With SIGKILL.
+    pub fn kill(&self) -> Result<()> {
+        let pid = fs::read_to_string(self.folder.path().join("pid"))?.trim().parse()?;
+        kill_process(Pid::from_raw(pid).context("no pid")?, Signal::KILL)?;
+        let is_gone = || fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().is_empty();
+        wait_for(SYNC_TIME_MAX, || Ok(is_gone().then_some(())))?.context("it does not end")
+    }
 }
 
 impl Drop for Site {
@@ -342,7 +386,7 @@ fn config(plan: &Plan, sites: &[Site], number: usize) -> Result<String> {
     for (other, site) in sites.iter().enumerate().filter(|(other, _)| *other != number) {
         text += &format!(
             "[[peer]]\nid = \"{}\"\nstore = \"127.0.0.1:{}\"\nmesh = \"127.0.0.1:{}\"\ndial = \"127.0.0.1:{}\"\n",
-            NODES[other], site.port, site.mesh, site.link
+            NODES[other], site.peer, site.mesh, site.link
         );
     }
     text += &format!("[upgrade]\ndisk_free_bytes_min = 1000000\n{}\n[upgrade.hooks]\n", plan.upgrade);

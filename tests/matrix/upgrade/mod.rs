@@ -3,6 +3,7 @@
 mod hooks;
 mod lab;
 mod losses;
+mod masters;
 mod takeover;
 
 use std::{
@@ -17,7 +18,30 @@ use anyhow::{Context, Result, ensure};
 use segue_bench::{child::wait_for, client, client::Info, command};
 
 use crate::switch::writers::Writers;
-use lab::{Lab, NODES, Plan, TRANSACTION_TIME_MAX};
+use lab::{Lab, NODES, Plan, SYNC_TIME_MAX, TRANSACTION_TIME_MAX};
+
+fn await_so(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    wait_for(SYNC_TIME_MAX, || Ok(is_so().unwrap_or(false).then_some(())))?
+        .with_context(|| format!("not so: {what}"))
+}
+
+fn is_master(lab: &Lab, store: usize) -> Result<bool> {
+    Ok(lab.replication(store)?.get("role") == Some("master"))
+}
+
+/// Until a master has given its role away, and its sidecar has not heard that the new one has it: both.
+fn await_cut(lab: &Lab) -> Result<[usize; 2]> {
+    // One that is being upgraded does not answer.
+    let from = (0..NODES.len()).find(|store| is_master(lab, *store).unwrap_or(false)).context("no master")?;
+    lab.gates.iter().for_each(|gate| gate.cut_promotion(true));
+    let to = wait_for(TRANSACTION_TIME_MAX, || {
+        Ok((0..NODES.len()).find(|store| !lab.gates[*store].waits_for_promotion()))
+    })?;
+    lab.gates.iter().for_each(|gate| gate.cut_promotion(false));
+    let to = to.context("the master does not move")?;
+    await_so("the new one is master", || is_master(lab, to))?;
+    Ok([from, to])
+}
 
 #[test]
 fn up_and_back_and_up_again_and_nothing_is_lost() -> Result<()> {

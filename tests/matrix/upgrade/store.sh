@@ -1,6 +1,7 @@
 #!/bin/sh
 # The hooks of a node in the tests: its store's programs are bin/RELEASE, its data is in this folder. A file
-# `options` has more options for the store, and `as` the words of a command that starts it.
+# `options` has more options for the store, and `as` the words of a command that starts it; while there is a file
+# `hold-WHAT` that hook waits.
 #   store.sh stop|install|start FOLDER RELEASE PORT [MASTER_HOST MASTER_PORT]
 #   store.sh set_aside FOLDER RELEASE PORT keep|move
 set -eu
@@ -12,11 +13,12 @@ is_running() {
     [ -s pid ] && grep -q . "/proc/$(cat pid)/cmdline" 2>/dev/null
 }
 
+while [ -e "hold-$what" ]; do sleep 0.05; done
 case $what in
 stop)
     is_running || exit 0
-    kill -TERM "$(cat pid)"
-    while is_running; do sleep 0.05; done
+    # A 6.0 that writes its first AOF refuses to end.
+    while is_running; do kill -TERM "$(cat pid)" 2>/dev/null || :; sleep 0.05; done
     ;;
 install)
     [ -x "bin/$release" ] || { echo "there is no program bin/$release" >&2; exit 1; }

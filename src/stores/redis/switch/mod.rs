@@ -184,6 +184,10 @@ impl Both<'_> {
     async fn promote(&mut self) -> Result<(), DriverError> {
         let until = Instant::now() + PROMOTION_TIME_MAX;
         loop {
+            if self.came_back().await {
+                let why = "it was started again meanwhile, and is a master";
+                return Err(DriverError::NotYet(format!("{}: {why}", self.own_way.address)));
+            }
             let error = match self.to.ask::<()>(&promotion()).await {
                 Ok(()) => return Ok(()),
                 // It was refused: it is surely not done.
@@ -201,6 +205,16 @@ impl Both<'_> {
                 self.to = to;
             }
         }
+    }
+
+    /// The old master is one again, though nobody made it so. One that is down is none.
+    async fn came_back(&mut self) -> bool {
+        if let Ok(own) = self.own.info().await {
+            return own.is_master();
+        }
+        let Ok(own) = fence::connect(self.own_way).await else { return false };
+        self.own = own;
+        self.own.info().await.is_ok_and(|own| own.is_master())
     }
 
     /// The old master is master again, if the secondary is surely none. What is left to be said of it.
