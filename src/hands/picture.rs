@@ -9,14 +9,14 @@ use segue_wire::PeerName;
 
 use super::word::{Heard, StoreWord};
 use crate::upgrade::{
-    action::{Do, Moment},
+    action::Moment,
     fleet::{Fleet, Member, Role},
     state::State,
     transaction::Transaction,
 };
 
 /// How long another node must be the one master, against what was agreed, to be taken for it: nobody of the
-/// transaction made it one.
+/// transaction made it one, or whoever did can't tell.
 const ADOPTED_AFTER: Duration = Duration::from_secs(10);
 
 /// The nodes that have a store, as they are now.
@@ -121,9 +121,6 @@ impl Other {
 }
 
 fn other_master(heard: &[Heard], running: &Transaction) -> Option<PeerName> {
-    if running.unfinished().any(|action| matches!(action.what, Do::MoveMaster { .. })) {
-        return None;
-    }
     let agreed = running.fleet.master()?;
     let mut masters = heard.iter().filter(|heard| {
         let says = heard.word.store.as_ref().is_some_and(|store| store.silent.is_none() && store.master);

@@ -218,10 +218,7 @@ impl Transaction {
         match event {
             Event::Ended(id, outcome) => self.ended(id, outcome),
             Event::Seen(fleet) if fleet.moves != self.fleet.moves => {}
-            Event::Seen(mut fleet) => {
-                fleet.count_losses_of(&self.fleet);
-                self.fleet = fleet;
-            }
+            Event::Seen(fleet) => self.saw(fleet),
             Event::Tick => {}
         }
         self.go_on(now)
@@ -275,6 +272,18 @@ impl Transaction {
     fn pause(&mut self, node: Option<PeerName>, cause: Cause, why: String) {
         // The first reason is the one to mend.
         self.paused.get_or_insert(Pause { node, cause, why });
+    }
+
+    /// Another master than that of the transaction is one that others made: then nobody who is none any more has
+    /// the role to give away.
+    fn saw(&mut self, mut fleet: Fleet) {
+        fleet.count_losses_of(&self.fleet);
+        let moves = self.fleet.moves + u64::from(fleet.master() != self.fleet.master());
+        self.fleet = Fleet { moves, ..fleet };
+        let Self { pending, fleet, .. } = self;
+        pending.retain(|Pending { action, .. }| {
+            !matches!(action.what, Do::MoveMaster { .. }) || fleet.is_master(&action.node)
+        });
     }
 
     fn ended(&mut self, id: ActionId, outcome: Outcome) {

@@ -124,6 +124,26 @@ fn the_barrier_holds_before_the_master() {
     assert_eq!(under.command(Command::Resume), Err(Rejected::NotPaused));
 }
 
+/// And whoever saw the fleet as it was before does not change it back.
+#[test]
+fn a_master_that_others_made_ends_the_move_of_its_predecessor() {
+    let mut under = Under::new(Rules::default());
+    let moves = |action: &Action| matches!(action.what, Do::MoveMaster { .. });
+    under.answer(|action| (!moves(action)).then_some(Outcome::Done));
+    assert!(under.transaction.unfinished().any(moves));
+    let before = under.transaction.fleet.clone();
+    let mut after = before.clone();
+    for (name, member) in &mut after.members {
+        member.role = if **name == *"n3" { Role::Master } else { Role::Secondary };
+    }
+    under.handle(Event::Seen(after));
+    assert!(!under.transaction.unfinished().any(moves));
+    under.handle(Event::Seen(before));
+    assert!(under.transaction.fleet.is_master(&"n3".into()));
+    under.all_done();
+    assert_eq!(under.transaction.phase, Phase::Upgraded { finalize_at: None });
+}
+
 /// Whatever else it was paused for before.
 #[test]
 fn only_a_resume_at_the_barrier_opens_it() {

@@ -1,5 +1,6 @@
 //! Whole clusters upgraded, rolled back and finalized by their sidecars.
 
+mod adopted;
 mod hooks;
 mod lab;
 mod losses;
