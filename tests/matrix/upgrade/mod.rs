@@ -5,6 +5,7 @@ mod hooks;
 mod lab;
 mod losses;
 mod masters;
+mod stale;
 mod takeover;
 
 use std::{
