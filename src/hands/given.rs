@@ -104,6 +104,7 @@ mod tests {
             offset: 10,
             history: "h".to_owned(),
             loading: false,
+            unwritten: false,
             run: run.map(str::to_owned),
         }
     }

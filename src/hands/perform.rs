@@ -116,6 +116,10 @@ impl Hands {
                     format!("the store of {} is master: writes would be lost; it is not stopped", self.node);
                 return Err(Stopped::Failed(why));
             }
+            Ok(seen) if seen.unwritten && is_early(performance.action, ground) => {
+                let why = "the store has to write its data out before it would end";
+                return Err(Stopped::NotYet(why.to_owned()));
+            }
             // It may well be down already.
             Ok(_) | Err(_) => {}
         }
@@ -326,6 +330,11 @@ fn data(protocol: &dyn Protocol, transaction: &Transaction, goes_to: Generation)
         Verdict::Same => Placeholder::KEEP,
         Verdict::Downshift | Verdict::Rewrite | Verdict::Refuse(_) => Placeholder::MOVE,
     }
+}
+
+/// There is as much time left at least as has gone by.
+fn is_early(action: &Action, ground: &Ground) -> bool {
+    left(action).is_some_and(|left| left >= ground.transaction.rules.step_time_max / 2)
 }
 
 pub(super) const fn release(transaction: &Transaction, generation: Generation) -> &Release {

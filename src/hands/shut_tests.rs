@@ -132,6 +132,7 @@ fn the_own_store_must_be_what_was_agreed_and_up_to_date() {
         offset: 1,
         history: "h".to_owned(),
         loading: false,
+        unwritten: false,
         run: None,
     };
     let shut = |seen: &Seen, is_agreed_master| store(seen, is_agreed_master);

@@ -23,6 +23,8 @@ pub struct Seen {
     pub history: String,
     /// It still reads its data from disk, or from its master.
     pub loading: bool,
+    /// It has to write its data out before it would end.
+    pub unwritten: bool,
     /// Names this run of the store, where it tells: another one after a restart.
     pub run: Option<String>,
 }

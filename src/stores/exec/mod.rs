@@ -69,8 +69,8 @@ impl Driver for ExecDriver {
         let said: SeenSaid = self.ask(&self.commands.see, &Words::default().address("store", store)).await?;
         let follows = said.follows.as_deref().map(str::parse).transpose();
         let follows = follows.map_err(|error| DriverError::Failed(format!("`follows`: {error}")))?;
-        let SeenSaid { store, version, master, linked, offset, history, loading, run, .. } = said;
-        Ok(Seen { store, version, master, linked, follows, offset, history, loading, run })
+        let SeenSaid { store, version, master, linked, offset, history, loading, unwritten, run, .. } = said;
+        Ok(Seen { store, version, master, linked, follows, offset, history, loading, unwritten, run })
     }
 
     async fn follow(&self, master: &StoreAddress) -> Result<Option<Demoted>, DriverError> {
@@ -126,6 +126,8 @@ struct SeenSaid {
     history: String,
     #[serde(default)]
     loading: bool,
+    #[serde(default)]
+    unwritten: bool,
     run: Option<String>,
 }
 

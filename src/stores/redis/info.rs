@@ -42,8 +42,17 @@ impl Info {
             offset: self.offset()?,
             history: self.history()?.to_owned(),
             loading: self.is_set("loading") || self.is_set("async_loading") || syncs,
+            unwritten: self.is_unwritten(),
             run: self.get("run_id").map(str::to_owned),
         })
+    }
+
+    /// After a snapshot of its master a replica writes its append-only file anew, and until then no signal ends
+    /// it ("Writing initial AOF, can't exit"). While it loads one, it does not say whether it has such a file.
+    fn is_unwritten(&self) -> bool {
+        let writes = self.is_set("aof_rewrite_in_progress") || self.is_set("aof_rewrite_scheduled");
+        let may_load = self.is_set("aof_enabled") && self.get("master_link_status") == Some("down");
+        writes || may_load || self.is_set("loading")
     }
 
     pub fn is_master(&self) -> bool {
@@ -152,8 +161,21 @@ mod tests {
         let seen = text("up", "0").seen().unwrap();
         assert!(seen.linked && !seen.loading && !seen.master);
         assert_eq!((seen.follows, seen.offset), (Some("[::1]:7401".parse().unwrap()), 0));
+        assert!(!seen.unwritten);
         let seen = text("down", "1").seen().unwrap();
         assert!(!seen.linked && seen.loading);
         assert_eq!(Info::from("role:master\r\n".to_owned()).seen(), None);
+    }
+
+    #[test]
+    fn a_replica_ends_once_its_append_only_file_is_written() {
+        let unwritten = |fields: &[&str]| Info::from(fields.join("\r\n")).is_unwritten();
+        let (aof, up, down) = ("aof_enabled:1", "master_link_status:up", "master_link_status:down");
+        // As 6.0, 7.0 and 8.0 have it, one after the other.
+        assert!(unwritten(&[aof, down, "master_sync_in_progress:1"]));
+        assert!(unwritten(&["loading:1", "aof_enabled:0", down, "master_sync_in_progress:1"]));
+        assert!(unwritten(&[aof, "aof_rewrite_in_progress:1", up]));
+        assert!(!unwritten(&[aof, "aof_rewrite_in_progress:0", up]));
+        assert!(!unwritten(&["aof_enabled:0", down]) && !unwritten(&[aof, "role:master"]));
     }
 }
