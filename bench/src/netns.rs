@@ -18,6 +18,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Hosts of one network; their addresses end in 1, 2, …
 pub const HOSTS_MAX: u8 = 9;
+/// The rules by which a host blocks a port.
+const BLOCKED: &str = "segue_lab_blocked";
 
 /// Hosts joined by a bridge. It goes away with all that is in it when it is dropped.
 #[derive(Debug)]
@@ -108,6 +110,26 @@ impl Host {
     #[must_use]
     pub fn ipv6(&self) -> String {
         format!("fd77::{}", self.number)
+    }
+
+    /// From now on nothing gets through to this TCP port here, nor from here to that of another host.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn block(&self, port: u16) -> Result<()> {
+        let ends = format!("tcp sport {port} drop; tcp dport {port} drop");
+        let rules = ["input", "output"]
+            .map(|hook| format!("chain {hook} {{ type filter hook {hook} priority 0; {ends}; }};"))
+            .concat();
+        self.output(Command::new("nft").arg(format!("table inet {BLOCKED} {{ {rules} }}"))).map(drop)
+    }
+
+    /// All that was blocked gets through again.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn unblock(&self) -> Result<()> {
+        self.output(Command::new("nft").args(["delete", "table", "inet", BLOCKED])).map(drop)
     }
 
     /// Does something in this host, in a thread of its own.

@@ -1,42 +1,36 @@
 //! Nodes on hosts of their own, each a real store and a `segue run` beside it, that agree by a mesh.
 
 use std::{
-    fs::{self, Permissions},
     net::SocketAddr,
-    os::unix::fs::{PermissionsExt, chown},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use redis::Connection;
+use rustix::process::{Pid, Signal, kill_process};
 use segue_bench::{
     authority::Authority,
     child::wait_for,
-    client::{self, Info},
     netns::{Host, Network},
     reader,
     sidecar::Sidecar,
-    stores::Store,
-    workspace,
     writers::{History, Writers},
 };
 use serde_json::Value;
-use tempfile::TempDir;
 
-use super::disk::Disks;
+use super::site::{Site, address, level, master, script, tail, write};
 use crate::lab::{STORE_PORT, STORE_USER, network, node_id};
 
 const SEGUE: &str = env!("CARGO_BIN_EXE_segue");
 const SYNC_TIME_MAX: Duration = Duration::from_secs(60);
 /// A transaction of three nodes, under load, on a slow machine.
 pub const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(240);
+pub const MESH_PORT: u16 = 9902;
+const LINK_PORT: u16 = 7401;
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
-const WRITES_PER_S: u32 = 300;
 const LOST_SHOWN_MAX: usize = 10;
-const LOG_LINES: usize = 40;
 
 /// How the stores' connections come to the sidecars.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,14 +89,6 @@ pub struct Node {
     pub site: Option<Arc<Site>>,
 }
 
-/// A node's store. It is ended when this value is dropped.
-pub struct Site {
-    pub host: Host,
-    /// Before the folder that one is on.
-    pub disks: Option<Disks>,
-    folder: TempDir,
-}
-
 impl Lab {
     /// n1 is master, the others follow it through sidecars; all is in sync. `None` where there can be no hosts.
     pub fn start(plan: Plan) -> Result<Option<Self>> {
@@ -151,26 +137,28 @@ impl Lab {
         self.nodes.iter().find(|node| node.id == id).with_context(|| format!("no node {id}"))
     }
 
-    pub fn sites(&self) -> impl Iterator<Item = &Arc<Site>> {
+    pub fn sites(&self) -> impl Iterator<Item = &Arc<Site>> + Clone {
         self.nodes.iter().filter_map(|node| node.site.as_ref())
     }
 
     /// Clients of every store.
     pub fn write(&self) -> Result<Writers> {
-        let stores = self.sites().map(|site| site.address()).collect::<Vec<_>>();
-        self.clients.enter(|| Ok(Writers::start(stores, WRITES_PER_S)))
+        write(self.sites(), &self.clients)
     }
 
-    /// The upgrade as a node knows it that hears of a leader.
+    /// The upgrade as whoever leads knows it: the others may still have to hear of what was just agreed on.
     pub fn status(&self) -> Result<Value> {
         for node in &self.nodes {
-            if let Ok(status) = node.status()
-                && status["mesh"]["leader"].is_string()
+            let leader =
+                node.status().ok().and_then(|status| Some(status["mesh"]["leader"].as_str()?.to_owned()));
+            if let Some(leader) = leader
+                && let Ok(status) = self.named(&leader)?.status()
+                && status["mesh"]["leader"] == *leader
             {
                 return Ok(status);
             }
         }
-        bail!("no sidecar knows a leader")
+        bail!("no sidecar leads")
     }
 
     /// `segue upgrade …`, of whichever node can do it.
@@ -191,6 +179,11 @@ impl Lab {
 
     /// Until the transaction is in this phase.
     pub fn await_phase(&self, phase: &str) -> Result<Value> {
+        self.await_status(phase, |status| status["transaction"]["phase"] == phase)
+    }
+
+    /// Until the transaction is as wanted; it must not pause or end before that.
+    pub fn await_status(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         let mut last = Value::Null;
         let met = wait_for(TRANSACTION_TIME_MAX, || {
             std::thread::sleep(LOOK_PERIOD);
@@ -198,54 +191,24 @@ impl Lab {
             let transaction = &last["transaction"];
             let is_stuck = transaction["over"] == true || !transaction["paused"].is_null();
             ensure!(
-                transaction["phase"] == phase || !is_stuck,
-                "it is {} and not {phase}: {last:#}\n{}",
+                wanted(&last) || !is_stuck,
+                "it is {} and not {what}: {last:#}\n{}",
                 transaction["phase"],
                 self.logs()
             );
-            Ok((transaction["phase"] == phase).then(|| last.clone()))
+            Ok(wanted(&last).then(|| last.clone()))
         })?;
-        met.with_context(|| format!("not {phase}: {last:#}\n{}", self.logs()))
+        met.with_context(|| format!("not {what}: {last:#}\n{}", self.logs()))
     }
 
     /// The store that takes writes; there must be one.
     pub fn master(&self) -> Result<&Arc<Site>> {
-        let mut masters = Vec::new();
-        for site in self.sites() {
-            if site.info("replication")?.get("role") == Some("master") {
-                masters.push(site);
-            }
-        }
-        match &*masters {
-            [one] => Ok(one),
-            several => bail!("{} stores are master", several.len()),
-        }
+        master(self.sites())
     }
 
     /// Until all have what the master has; nobody writes meanwhile. The master.
     pub fn level(&self) -> Result<&Arc<Site>> {
-        let mut last = String::new();
-        let level = wait_for(SYNC_TIME_MAX, || match self.try_level() {
-            Ok(level) => Ok(level),
-            Err(error) => {
-                last = format!("{error:#}");
-                Ok(None)
-            }
-        })?;
-        level.with_context(|| format!("the stores are not in sync: {last}\n{}", self.logs()))
-    }
-
-    fn try_level(&self) -> Result<Option<&Arc<Site>>> {
-        let master = self.master()?;
-        let info = master.info("replication")?;
-        let written = info.number("master_repl_offset")?;
-        let level = info.fields().filter(|(name, value)| {
-            let offset = value.split(',').find_map(|part| part.strip_prefix("offset="));
-            name.starts_with("slave")
-                && value.contains("state=online")
-                && offset.and_then(|offset| offset.parse().ok()) == Some(written)
-        });
-        Ok((level.count() + 1 == self.sites().count()).then_some(master))
+        level(self.sites()).with_context(|| self.logs())
     }
 
     /// By the stores' own words.
@@ -322,6 +285,12 @@ impl Node {
         self.with_sidecar(Sidecar::restart)
     }
 
+    /// # Errors
+    /// It is a witness.
+    pub fn site(&self) -> Result<&Arc<Site>> {
+        self.site.as_ref().context("a witness has no store")
+    }
+
     fn with_sidecar(&self, act: impl FnOnce(&mut Sidecar) -> Result<()> + Send) -> Result<()> {
         let mut slot = self.slot();
         // Whoever looks at it has done so soon.
@@ -344,79 +313,22 @@ impl Node {
     }
 }
 
-const LINK_PORT: u16 = 7401;
+/// A sidecar that stands still as long as this is there, unless it is killed.
+pub struct Frozen(Pid);
 
-impl Site {
-    fn furnish(plan: &Plan, host: &Host) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("segue-upgrade-").tempdir()?;
-        let path = folder.path();
-        let disks = plan.small_disks.then(|| Disks::mount(path)).transpose()?;
-        fs::create_dir(path.join("bin"))?;
-        for release in [plan.from, plan.to] {
-            // A store's program looks for its libraries beside itself.
-            let program = path.join("bin").join(release);
-            fs::write(&program, format!("#!/bin/sh\nexec {:?} \"$@\"\n", Store::want(release)?.server))?;
-            fs::set_permissions(&program, Permissions::from_mode(0o755))?;
-        }
-        fs::write(path.join("options"), format!("--bind 0.0.0.0 --protected-mode no {}", plan.options))?;
-        if plan.way == Way::Redirect {
-            fs::write(path.join("as"), format!("setpriv --reuid={STORE_USER} --clear-groups --"))?;
-            chown(path, Some(STORE_USER), None)?;
-        }
-        Ok(Self { host: host.clone(), disks, folder })
-    }
-
-    /// The script, as a hook runs it.
-    pub fn run(&self, what: &str, release: &str, follows: Option<SocketAddr>) -> Result<()> {
-        let mut command = Command::new(script());
-        command.arg(what).arg(self.folder.path()).arg(release).arg(STORE_PORT.to_string());
-        if let Some(master) = follows {
-            command.args([master.ip().to_string(), master.port().to_string()]);
-        }
-        self.host.output(&mut command).map(drop)
-    }
-
-    pub fn pid(&self) -> Result<i32> {
-        Ok(fs::read_to_string(self.folder.path().join("pid"))?.trim().parse()?)
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        address(&self.host, STORE_PORT)
-    }
-
-    pub fn connect(&self) -> Result<Connection> {
-        self.host.enter(|| client::connect(STORE_PORT))
-    }
-
-    pub fn info(&self, section: &str) -> Result<Info> {
-        Info::ask(&mut self.connect()?, section)
-    }
-
-    fn log_tail(&self) -> String {
-        let text = fs::read(self.folder.path().join("log")).unwrap_or_default();
-        tail(&String::from_utf8_lossy(&text))
+impl Frozen {
+    pub fn new(node: &Node) -> Result<Self> {
+        let pid =
+            i32::try_from(node.sidecar().pid()).ok().and_then(Pid::from_raw).context("no such process")?;
+        kill_process(pid, Signal::STOP)?;
+        Ok(Self(pid))
     }
 }
 
-impl Drop for Site {
+impl Drop for Frozen {
     fn drop(&mut self) {
-        // Nothing is left to tell an error to.
-        drop(self.run("stop", "", None));
+        let _may_be_gone = kill_process(self.0, Signal::CONT);
     }
-}
-
-fn script() -> PathBuf {
-    workspace().join("tests/matrix/upgrade/store.sh")
-}
-
-#[allow(clippy::expect_used, reason = "the lab writes it itself")]
-fn address(host: &Host, port: u16) -> SocketAddr {
-    format!("{}:{port}", host.ipv4()).parse().expect("an address of the lab")
-}
-
-fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join("\n")
 }
 
 fn config(
@@ -430,7 +342,7 @@ fn config(
     let id = node_id(host);
     let keys = authority.issue(&id)?.sidecar_table().replace("[tls]\n", "");
     let mut text = format!(
-        "[admin]\nlisten = \"127.0.0.1:9901\"\n[metrics]\nlisten = \"127.0.0.1:9464\"\n[mesh]\nlisten = \"{}:9902\"\n{keys}\n[node]\nid = \"{id}\"\n",
+        "[admin]\nlisten = \"127.0.0.1:9901\"\n[metrics]\nlisten = \"127.0.0.1:9464\"\n[mesh]\nlisten = \"{}:{MESH_PORT}\"\n{keys}\n[node]\nid = \"{id}\"\n",
         host.ipv4()
     );
     let Some(site) = site else {
@@ -449,7 +361,7 @@ fn config(
     text += &peers(plan, hosts, at);
     text += &format!("[upgrade]\ndisk_free_bytes_min = 1000000\n{}\n", plan.upgrade);
     if plan.small_disks {
-        text += &format!("data_dir = {:?}\n", site.folder.path());
+        text += &format!("data_dir = {:?}\n", site.folder());
     }
     text += "[upgrade.hooks]\n";
     for what in ["stop", "install", "start", "set_aside"] {
@@ -457,7 +369,7 @@ fn config(
         text += &format!(
             "{what} = [{:?}, \"{what}\", {:?}, \"{{release}}\", \"{{store_port}}\", \"{more}]\n",
             script(),
-            site.folder.path()
+            site.folder()
         );
     }
     Ok(text)
@@ -467,7 +379,7 @@ fn peers(plan: &Plan, hosts: &[Host], own: usize) -> String {
     let mut text = String::new();
     for (at, host) in hosts.iter().enumerate().filter(|(at, _)| *at != own) {
         let ip = host.ipv4();
-        text += &format!("[[peer]]\nid = \"{}\"\nmesh = \"{ip}:9902\"\n", node_id(host));
+        text += &format!("[[peer]]\nid = \"{}\"\nmesh = \"{ip}:{MESH_PORT}\"\n", node_id(host));
         if at >= plan.nodes.into() {
             text += "witness = true\n";
             continue;

@@ -12,23 +12,24 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 use redis::Connection;
 
-use super::lab::{Lab, Site};
+use super::site::Site;
 use crate::lab::STORE_PORT;
 
 const LOOK_PERIOD: Duration = Duration::from_millis(10);
 const ANSWER_TIME_MAX: Duration = Duration::from_millis(500);
 
+/// It ends when this is dropped: it has the stores, which end after it.
 pub struct Watch {
     stop: Arc<AtomicBool>,
     looks: Arc<AtomicU64>,
-    thread: JoinHandle<Vec<String>>,
+    thread: Option<JoinHandle<Vec<String>>>,
 }
 
 impl Watch {
     /// It is on each store's own host: a network that is cut hides nothing from it.
-    pub fn start(lab: &Lab) -> Self {
+    pub fn start<'a>(sites: impl Iterator<Item = &'a Arc<Site>>) -> Self {
         let (stop, looks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let mut stores: Vec<Watched> = lab.sites().map(|site| Watched::new(site.clone())).collect();
+        let mut stores: Vec<Watched> = sites.map(|site| Watched::new(site.clone())).collect();
         let thread = thread::spawn({
             let (stop, looks) = (stop.clone(), looks.clone());
             move || {
@@ -41,15 +42,25 @@ impl Watch {
                 found
             }
         });
-        Self { stop, looks, thread }
+        Self { stop, looks, thread: Some(thread) }
     }
 
-    pub fn assert_never_two(self) -> Result<()> {
-        self.stop.store(true, Relaxed);
-        let found = self.thread.join().map_err(|_| anyhow!("who watches panicked"))?;
+    pub fn assert_never_two(mut self) -> Result<()> {
+        let found = self.end().map_err(|_| anyhow!("who watches panicked"))?;
         ensure!(self.looks.load(Relaxed) > 0, "nobody watched");
         ensure!(found.is_empty(), "two stores took writes at one time: {found:?}");
         Ok(())
+    }
+
+    fn end(&mut self) -> thread::Result<Vec<String>> {
+        self.stop.store(true, Relaxed);
+        self.thread.take().map_or(Ok(Vec::new()), JoinHandle::join)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _what_was_found = self.end();
     }
 }
 

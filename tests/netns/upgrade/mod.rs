@@ -4,6 +4,7 @@ mod disk;
 mod faults;
 mod lab;
 mod masters;
+mod site;
 
 use anyhow::{Context, Result, ensure};
 use segue_bench::child::wait_for;
@@ -13,7 +14,7 @@ use masters::Watch;
 
 /// Clients write while `transactions` run; then no write is lost and never were there two masters.
 fn under_load(lab: &Lab, transactions: impl FnOnce() -> Result<()>) -> Result<()> {
-    let (writers, watch) = (lab.write()?, Watch::start(lab));
+    let (writers, watch) = (lab.write()?, Watch::start(lab.sites()));
     transactions()?;
     let history = writers.stop()?;
     watch.assert_never_two()?;
