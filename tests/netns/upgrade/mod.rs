@@ -1,5 +1,6 @@
 //! Whole clusters on hosts of their own, upgraded by their sidecars while clients write.
 
+mod crashes;
 mod disk;
 mod faults;
 mod lab;

@@ -32,6 +32,8 @@ use crate::lab::{STORE_PORT, STORE_USER};
 const SYNC_TIME_MAX: Duration = Duration::from_secs(60);
 const WRITES_PER_S: u32 = 300;
 const LOG_LINES: usize = 40;
+/// A file in a store's folder.
+const HELD: &str = "held";
 
 /// It is ended when this value is dropped.
 pub struct Site {
@@ -97,7 +99,9 @@ impl Site {
         for release in [plan.from, plan.to] {
             // A store's program looks for its libraries beside itself.
             let program = path.join("bin").join(release);
-            fs::write(&program, format!("#!/bin/sh\nexec {:?} \"$@\"\n", Store::want(release)?.server))?;
+            let server = Store::want(release)?.server;
+            let start = format!("while [ -e {HELD} ]; do sleep 0.05; done\nexec {server:?} \"$@\"");
+            fs::write(&program, format!("#!/bin/sh\n{start}\n"))?;
             fs::set_permissions(&program, Permissions::from_mode(0o755))?;
         }
         fs::write(path.join("options"), format!("--bind 0.0.0.0 --protected-mode no {}", plan.options))?;
@@ -116,6 +120,15 @@ impl Site {
             command.args([master.ip().to_string(), master.port().to_string()]);
         }
         self.host.output(&mut command).map(drop)
+    }
+
+    /// Who starts it waits from now on.
+    pub fn hold_start(&self) -> Result<()> {
+        Ok(fs::write(self.folder.path().join(HELD), "")?)
+    }
+
+    pub fn let_start(&self) -> Result<()> {
+        Ok(fs::remove_file(self.folder.path().join(HELD))?)
     }
 
     /// SIGKILL; it may be down already.
