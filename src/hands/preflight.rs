@@ -51,6 +51,7 @@ impl Hands {
             }
             tokio::time::sleep(super::PERIOD).await;
         };
+        ground.driver.suits().await?;
         let from = &ground.transaction.from;
         match self.release_of(&seen) {
             Some(release) if is_release(&release, from) => {}

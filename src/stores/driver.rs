@@ -62,6 +62,11 @@ pub trait Driver: Send + Sync + 'static {
     /// The own store.
     async fn see(&self) -> Result<Seen, DriverError>;
 
+    /// Can this driver do all of the following with the own store? Asked before an upgrade touches anything.
+    async fn suits(&self) -> Result<(), DriverError> {
+        Ok(())
+    }
+
     /// Another node's store, at the address that the sidecar knows it by.
     async fn see_at(&self, store: &StoreAddress) -> Result<Seen, DriverError>;
 

@@ -42,6 +42,18 @@ impl Driver for RedisDriver {
         see(&self.own().await?).await
     }
 
+    async fn suits(&self) -> Result<(), DriverError> {
+        let way = self.own().await?;
+        if connect(&way).await?.info().await.map_err(not_yet(&way))?.is_of_cluster() {
+            return Err(DriverError::Failed(format!(
+                "{} is a node of a Redis Cluster, where REPLICAOF moves no role: use driver = \"exec\" with commands \
+                 that do it by CLUSTER REPLICATE and CLUSTER FAILOVER",
+                way.address
+            )));
+        }
+        Ok(())
+    }
+
     async fn see_at(&self, store: &StoreAddress) -> Result<Seen, DriverError> {
         see(&self.peers.way_to(store).await).await
     }

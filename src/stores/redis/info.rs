@@ -55,6 +55,10 @@ impl Info {
         writes || may_load || self.is_set("loading")
     }
 
+    pub fn is_of_cluster(&self) -> bool {
+        self.is_set("cluster_enabled")
+    }
+
     pub fn is_master(&self) -> bool {
         self.get("role") == Some("master")
     }

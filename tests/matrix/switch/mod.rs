@@ -277,3 +277,18 @@ fn equal_stores_that_know_each_other_use_failover() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_node_of_a_redis_cluster_is_told_to_take_another_driver() -> Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let suits = |options: &[&str]| -> Result<Result<(), DriverError>> {
+        let store = Server::start(&Store::want("redis-8.0")?, Options::new().arguments(options))?;
+        let [driver, _] = drivers([store.port(), store.port()])?;
+        Ok(runtime.block_on(driver.suits()))
+    };
+    ensure!(suits(&[])? == Ok(()));
+    let refused = suits(&["--cluster-enabled", "yes"])?.unwrap_err();
+    let expected = "is a node of a Redis Cluster, where REPLICAOF moves no role: use driver = \"exec\"";
+    ensure!(refused.to_string().contains(expected), "{refused}");
+    Ok(())
+}
