@@ -12,6 +12,8 @@ use crate::upgrade::{
     transaction::Transaction,
 };
 
+/// What was in the way of a step that failed may be gone after this long, not at once.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// At most so often the others are told what an action waits for.
 const WAITS_PERIOD: Duration = Duration::from_secs(5);
 
@@ -48,6 +50,9 @@ impl Hands {
 
     /// Until it is done, has failed, or is not wanted any more.
     async fn carry_out(&self, action: Action) {
+        if action.id.attempt > 1 {
+            tokio::time::sleep(RETRY_PAUSE.min(left(&action).unwrap_or_default() / 4)).await;
+        }
         if !self.claim(&action).await {
             tokio::time::sleep(PERIOD).await;
             return;

@@ -16,11 +16,14 @@ use std::{
     thread::JoinHandle,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use segue_bench::{child::wait_for, client, client::Info, command};
 
 use crate::switch::writers::Writers;
 use lab::{Lab, NODES, Plan, SYNC_TIME_MAX, TRANSACTION_TIME_MAX};
+
+/// From the end of a try that failed to the next one.
+const RETRY_PAUSE_MS: u64 = 5000;
 
 fn await_so(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     wait_for(SYNC_TIME_MAX, || Ok(is_so().unwrap_or(false).then_some(())))?
@@ -173,7 +176,7 @@ fn a_hook_that_is_not_there_is_named_before_anything_is_touched() -> Result<()> 
 #[test]
 fn a_missing_program_takes_the_node_back_and_is_named() -> Result<()> {
     let plan = Plan {
-        upgrade: "attempts_max = 1",
+        upgrade: "attempts_max = 2",
         without_program: Some("n3"),
         ..Plan::new("redis-6.0", "redis-8.0")
     };
@@ -189,6 +192,13 @@ fn a_missing_program_takes_the_node_back_and_is_named() -> Result<()> {
         "{why}"
     );
     ensure!(lab.version(1)?.starts_with("8.0.") && lab.version(2)?.starts_with("6.0."), "{status:#}");
+    let journal = status["journal"].as_array().context("no journal")?;
+    let installs = journal.iter().filter(|line| line["node"] == "n3" && line["text"] == "install begins");
+    let tried: Vec<u64> = installs.filter_map(|line| line["at_ms"].as_u64()).collect();
+    let [_the_way_back, second, first] = *tried else {
+        bail!("install of n3 began at {tried:?}\n{journal:#?}")
+    };
+    ensure!(second >= first + RETRY_PAUSE_MS, "tried again after {} ms", second.saturating_sub(first));
     lab.told(1, &["rollback"])?;
     lab.await_phase("rolled-back")?;
     ensure!(lab.version(1)?.starts_with("6.0."));
