@@ -21,6 +21,8 @@ use crate::cluster::SYNC_TIME_MAX;
 const LATE: Duration = Duration::from_millis(60);
 /// A switch makes fewer requests, unless it waits for long.
 const REQUESTS_MAX: usize = 40;
+/// On disk when it is acknowledged: else a slow disk keeps what a killed store had not written yet.
+const KEPT: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
 
 impl Site {
     /// Drivers reach the stores through it.
@@ -108,7 +110,7 @@ fn await_on_disk(store: &Server) -> Result<()> {
 
 /// The old master's store dies with the driver, and its service manager starts it again: as a master.
 fn comes_back_at(stores: [&str; 2], announced: bool, requests: impl Iterator<Item = usize>) -> Result<()> {
-    let (mut site, gate) = Site::start_with(stores, announced, &["--appendonly", "yes"])?.gated()?;
+    let (mut site, gate) = Site::start_with(stores, announced, KEPT)?.gated()?;
     let mut writers = Writers::start(site.ports());
     let (mut master, mut cuts, mut seconds) = (0, 0, Vec::new());
     for request in requests {

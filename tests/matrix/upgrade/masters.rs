@@ -51,7 +51,11 @@ impl Lab {
 
 #[test]
 fn a_master_that_comes_back_follows_the_one_that_has_its_role() -> Result<()> {
-    let plan = Plan { gated: true, options: "--appendonly yes", ..Plan::new("redis-6.0", "redis-8.0") };
+    let plan = Plan {
+        gated: true,
+        options: "--appendonly yes --appendfsync always",
+        ..Plan::new("redis-6.0", "redis-8.0")
+    };
     let mut lab = Lab::start(&plan)?;
     let writers = Writers::start(lab.ports());
     lab.begin(1, "redis-8.0")?;
