@@ -2,7 +2,7 @@
 
 use std::{fs, io, io::Write, path::Path};
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 /// Writes the file beside its place and renames it: it is on disk when this returns, and open behind its end.
 ///
@@ -17,11 +17,19 @@ pub fn write(dir: &Path, file: &Path, content: &[u8]) -> io::Result<fs::File> {
     Ok(file)
 }
 
+/// As [`write`], in JSON.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_json(dir: &Path, file: &Path, content: &impl Serialize) -> io::Result<()> {
+    write(dir, file, &serde_json::to_vec(content)?).map(drop)
+}
+
 /// What a file of JSON says; `None` where there is none.
 ///
 /// # Errors
 /// The system's own; the file can't be understood.
-pub fn read<T: DeserializeOwned>(file: &Path) -> io::Result<Option<T>> {
+pub fn read_json<T: DeserializeOwned>(file: &Path) -> io::Result<Option<T>> {
     match fs::read(file) {
         Ok(text) => serde_json::from_slice(&text).map(Some).map_err(io::Error::other),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

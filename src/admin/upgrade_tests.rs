@@ -16,7 +16,7 @@ use crate::{
     upgrade::{
         action::{Moment, Outcome},
         desk::UpgradeDesk,
-        fleet::{Fleet, Member, Role},
+        fleet::Fleet,
         rules::Rules,
         state::{self, Entry, Registered, State},
         wish::Wish,
@@ -124,16 +124,10 @@ impl UpgradeDesk for Desk {
     }
 
     fn fleet(&self) -> Result<Fleet, String> {
-        let member = |number| {
-            let role = if number == 1 { Role::Master } else { Role::Secondary };
-            let name: PeerName = format!("n{number}").into();
-            (name, Member { number, role, reachable: true, in_sync: true, offset: 10 })
-        };
-        let members = (1..=3).map(member).collect();
         let moves = self.state.lock().unwrap().transaction.as_ref().map_or(0, |running| running.fleet.moves);
         let losses = self.losses.load(Relaxed);
         let losses = (losses > 0).then(|| ("n1".into(), losses)).into_iter().collect();
-        Ok(Fleet { members, losses, seen_at: self.now(), moves })
+        Ok(Fleet { losses, seen_at: self.now(), moves, ..Fleet::of_nodes(3) })
     }
 
     async fn propose(&self, entry: Entry) -> Result<state::Answer, NotAgreed> {

@@ -34,7 +34,7 @@ struct Note {
 impl Given {
     /// A file that can't be read notes nothing, which is said.
     pub fn open(dir: &Path) -> Self {
-        let noted = durable::read(&dir.join(FILE)).unwrap_or_else(|error| {
+        let noted = durable::read_json(&dir.join(FILE)).unwrap_or_else(|error| {
             tracing::error!(%error, file = FILE, "whether this node gave its role away is not known");
             None
         });
@@ -47,8 +47,7 @@ impl Given {
         let note = Note { transaction: running.id, moves, to: to.clone(), run };
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.as_ref() != Some(&note) {
-            let text = serde_json::to_vec(&note).map_err(io::Error::other)?;
-            durable::write(&self.dir, &self.dir.join(FILE), &text)?;
+            durable::write_json(&self.dir, &self.dir.join(FILE), &note)?;
             *noted = Some(note);
         }
         Ok(())
@@ -76,22 +75,12 @@ impl Given {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::upgrade::{
-        action::Moment,
-        fleet::{Fleet, Member, Role},
-        rules::Rules,
-    };
+    use crate::upgrade::{action::Moment, fleet::Fleet, rules::Rules};
 
     fn running() -> Transaction {
-        let member = |role| Member { number: 1, role, reachable: true, in_sync: true, offset: 10 };
-        let members =
-            BTreeMap::from([("n1".into(), member(Role::Master)), ("n2".into(), member(Role::Secondary))]);
-        let fleet = Fleet { members, ..Fleet::default() };
         let releases = ("redis-6.0".parse().unwrap(), "redis-8.0".parse().unwrap());
-        Transaction::begin(7, releases, Rules::default(), fleet, Moment(0)).unwrap().0
+        Transaction::begin(7, releases, Rules::default(), Fleet::of_nodes(2), Moment(0)).unwrap().0
     }
 
     fn seen(run: Option<&str>, master: bool) -> Seen {

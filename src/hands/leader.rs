@@ -50,19 +50,19 @@ impl Hands {
     }
 
     fn heard(&self) -> Vec<Heard> {
-        self.agreement.words().iter().filter_map(|word| Heard::of(word, WORD_AGE_MAX)).collect()
+        self.heard_within(|_| WORD_AGE_MAX)
     }
 
     fn heard_at_rest(&self) -> Vec<Heard> {
         let standing = self.agreement.standing().borrow().clone();
         let is_there =
             |node: &PeerName| standing.members.iter().any(|member| member.name == *node && member.reachable);
+        self.heard_within(|node| if is_there(node) { REST_WORD_AGE_MAX } else { WORD_AGE_MAX })
+    }
+
+    fn heard_within(&self, age_max: impl Fn(&PeerName) -> Duration) -> Vec<Heard> {
         let words = self.agreement.words();
-        let heard = words.iter().map(|word| {
-            let age_max = if is_there(&word.node) { REST_WORD_AGE_MAX } else { WORD_AGE_MAX };
-            Heard::of(word, age_max)
-        });
-        heard.flatten().collect()
+        words.iter().filter_map(|word| Heard::of(word, age_max(&word.node))).collect()
     }
 
     /// What it looks like while no transaction runs.

@@ -98,8 +98,7 @@ impl Losses {
     }
 
     fn write(&self, file: &str, count: Count) -> io::Result<()> {
-        let text = serde_json::to_vec(&count).map_err(io::Error::other)?;
-        durable::write(&self.dir, &self.dir.join(file), &text).map(drop)
+        durable::write_json(&self.dir, &self.dir.join(file), &count)
     }
 
     fn lock(&self) -> MutexGuard<'_, Counted> {
@@ -129,7 +128,7 @@ impl Counted {
 
 /// One that can't be read counts nothing, which is said.
 fn read(dir: &Path, file: &str) -> Option<Count> {
-    match durable::read(&dir.join(file)) {
+    match durable::read_json(&dir.join(file)) {
         Ok(count) => count,
         Err(error) => {
             tracing::error!(%error, file, "what was lost before this start is not known");

@@ -114,7 +114,7 @@ impl Hands {
             count: transaction.fleet.losses.get(&self.node).copied().unwrap_or_default(),
         });
         let agreed = self.is_current().then(|| agreed.unwrap_or_default());
-        let count = self.losses.since(agreed, self.shared.glance().data_losses);
+        let count = self.losses.since(agreed, self.shared.data_losses());
         if let Err(error) = self.losses.keep()
             && let Some(unsaid) = self.due("losses")
         {

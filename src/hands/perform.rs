@@ -352,27 +352,13 @@ fn goes_to(ground: &Ground, hands: &Hands) -> Generation {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use segue_redis::Redis;
 
     use super::*;
-    use crate::upgrade::{
-        action::Moment,
-        fleet::{Fleet, Member, Role},
-        rules::Rules,
-    };
+    use crate::upgrade::{action::Moment, fleet::Fleet, rules::Rules};
 
     #[test]
     fn data_that_the_other_release_reads_stay_where_they_are() {
-        let member = |role| Member { number: 1, role, reachable: true, in_sync: true, offset: 1 };
-        let fleet = Fleet {
-            members: BTreeMap::from([
-                ("n1".into(), member(Role::Master)),
-                ("n2".into(), member(Role::Secondary)),
-            ]),
-            ..Fleet::default()
-        };
         for (from, to, up, back) in [
             ("redis-6.0", "redis-8.0", "keep", "move"),
             ("redis-7.0", "valkey-8.1", "keep", "move"),
@@ -382,7 +368,7 @@ mod tests {
         ] {
             let releases = (from.parse().unwrap(), to.parse().unwrap());
             let begun =
-                Transaction::begin(1, releases, Rules::default(), fleet.clone(), Moment(0)).unwrap().0;
+                Transaction::begin(1, releases, Rules::default(), Fleet::of_nodes(2), Moment(0)).unwrap().0;
             let told = [Generation::New, Generation::Old].map(|to| data(&Redis, &begun, to));
             assert_eq!(told, [up, back], "{from} to {to}");
         }

@@ -68,23 +68,23 @@ pub fn fleet(heard: &[Heard], state: &State, lag_bytes_max: u64, now: Moment) ->
         };
         (name.clone(), member)
     };
-    Fleet {
+    let mut fleet = Fleet {
         members: names.into_iter().enumerate().map(member).collect(),
-        losses: running.map(|running| losses(heard, running)).unwrap_or_default(),
         seen_at: now,
-        moves: running.map_or(0, |running| running.fleet.moves),
+        ..Fleet::default()
+    };
+    if let Some(running) = running {
+        fleet.losses = losses(heard, running);
+        fleet.count_losses_of(&running.fleet);
+        fleet.moves = running.fleet.moves;
     }
+    fleet
 }
 
-/// What a node said before it went away still counts, and so does what was agreed on.
+/// What a node said before it went away still counts.
 fn losses(heard: &[Heard], running: &Transaction) -> BTreeMap<PeerName, u64> {
-    let mut losses = running.fleet.losses.clone();
     let said = heard.iter().filter(|heard| heard.word.transaction == running.id && heard.word.losses > 0);
-    for heard in said {
-        let counted = losses.entry(heard.node.clone()).or_default();
-        *counted = heard.word.losses.max(*counted);
-    }
-    losses
+    said.map(|heard| (heard.node.clone(), heard.word.losses)).collect()
 }
 
 /// Whether two looks differ in what anything is decided by; offsets change all the time.

@@ -1,5 +1,3 @@
-use segue_wire::PeerName;
-
 use super::*;
 use crate::{
     cluster::MemberStanding,
@@ -13,14 +11,8 @@ use crate::{
 
 /// n1 is master; n2 is on its way, its gate is next.
 fn begun() -> Transaction {
-    let member = |number| {
-        let role = if number == 1 { Role::Master } else { Role::Secondary };
-        let name: PeerName = format!("n{number}").into();
-        (name, Member { number, role, reachable: true, in_sync: true, offset: 10 })
-    };
-    let fleet = Fleet { members: (1..=3).map(member).collect(), ..Fleet::default() };
     let releases = ("redis-6.0".parse().unwrap(), "redis-8.0".parse().unwrap());
-    let begun = Transaction::begin(1, releases, Rules::default(), fleet, Moment(0));
+    let begun = Transaction::begin(1, releases, Rules::default(), Fleet::of_nodes(3), Moment(0));
     let (mut transaction, actions) = begun.unwrap();
     for action in actions {
         let done = Event::Ended(action.id, crate::upgrade::action::Outcome::Done);

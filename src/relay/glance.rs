@@ -12,8 +12,6 @@ use crate::status::RefusalStatus;
 pub struct Glance {
     /// Of the own store, as last known: it is asked by each link that opens, and every ten seconds.
     pub release: Option<Release>,
-    /// How often content that a user would miss was left out, since start.
-    pub data_losses: u64,
     pub links: Vec<Replication>,
     /// Links still to be ended because [`Shared::speak`] was told something else since they opened.
     pub outdated: usize,
@@ -37,15 +35,20 @@ impl Shared {
     pub fn glance(&self) -> Glance {
         let (mut links, mut outdated) = (Vec::new(), 0_usize);
         for link in self.links().values() {
-            outdated = outdated.saturating_add(self.is_outdated(link).into());
-            links.extend(self.replication(link));
+            let is_outdated = self.is_outdated(link);
+            outdated = outdated.saturating_add(is_outdated.into());
+            links.extend(self.replication(link, is_outdated));
         }
         Glance {
             release: self.peers.last_known(self.peers.own_name()).map(|known| known.release),
-            data_losses: self.losses.data_total(),
             links,
             outdated,
         }
+    }
+
+    /// How often content that a user would miss was left out, since start.
+    pub fn data_losses(&self) -> u64 {
+        self.losses.data_total()
     }
 
     /// The newest refusal of each peer that was refused a link within this time.
@@ -53,14 +56,16 @@ impl Shared {
         self.refusals.of_peers(within, Instant::now())
     }
 
-    fn replication(&self, link: &Link) -> Option<Replication> {
-        let (unspoken, outdated) = (self.unspoken(link), self.is_outdated(link));
+    fn replication(&self, link: &Link, outdated: bool) -> Option<Replication> {
+        if !link.is_replication() {
+            return None;
+        }
+        let unspoken = self.unspoken(link);
         let facts = link.facts();
-        let verdict = facts.verdict.clone().filter(|_| !(facts.bus || facts.client))?;
         Some(Replication {
             replica: facts.dialer.name.clone(),
             master: facts.listener.name.clone(),
-            verdict,
+            verdict: facts.verdict.clone()?,
             snapshot_under_way: link.snapshot_under_way.load(Relaxed),
             unspoken,
             outdated,

@@ -4,7 +4,7 @@
 //! link wider than the one before it did.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
 };
@@ -164,11 +164,9 @@ impl Kept {
     /// read.
     pub fn open(dir: &Path) -> io::Result<(Self, Option<Spoken>)> {
         let file = dir.join(FILE);
-        let spoken = match fs::read(&file) {
-            Ok(content) => Some(read(&content).map_err(|why| unreadable(&file, &why))?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(unreadable(&file, &error.to_string())),
-        };
+        let written = durable::read_json::<Written>(&file);
+        let written = written.map_err(|error| unreadable(&file, &error.to_string()))?;
+        let spoken = written.map(Written::parsed).transpose().map_err(|why| unreadable(&file, &why))?;
         Ok((Self { dir: dir.to_owned(), said: Mutex::new(spoken.clone()) }, spoken))
     }
 
@@ -183,7 +181,7 @@ impl Kept {
         match spoken {
             Some(Spoken { release, who }) => {
                 let written = Written { release: release.to_string(), who: who.clone() };
-                durable::write(&self.dir, &file, &serde_json::to_vec(&written)?)?;
+                durable::write_json(&self.dir, &file, &written)?;
             }
             None => durable::remove(&file)?,
         }
@@ -192,9 +190,11 @@ impl Kept {
     }
 }
 
-fn read(content: &[u8]) -> Result<Spoken, String> {
-    let Written { release, who } = serde_json::from_slice(content).map_err(|error| error.to_string())?;
-    Ok(Spoken { release: release.parse().map_err(|error| format!("{error}"))?, who })
+impl Written {
+    fn parsed(self) -> Result<Spoken, String> {
+        let Self { release, who } = self;
+        Ok(Spoken { release: release.parse().map_err(|error| format!("{error}"))?, who })
+    }
 }
 
 fn unreadable(file: &Path, why: &str) -> io::Error {
@@ -206,6 +206,8 @@ fn unreadable(file: &Path, why: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn spoken(release: &str) -> Spoken {

@@ -197,7 +197,7 @@ async fn serve(start: Start) -> Result<(), Failure> {
     control_stop.cancel();
     control.join();
     if let Some(losses) = running.losses.get()
-        && let Err(error) = losses.leave(running.shared.glance().data_losses)
+        && let Err(error) = losses.leave(running.shared.data_losses())
     {
         tracing::error!(%error, "the successor does not know of the last losses of an upgrade");
     }

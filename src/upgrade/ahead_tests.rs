@@ -1,8 +1,6 @@
-use std::collections::BTreeMap;
-
 use super::{
     super::{
-        fleet::{Fleet, Member, Role},
+        fleet::Fleet,
         rules::{Finalize, Rules},
         view,
     },
@@ -10,14 +8,8 @@ use super::{
 };
 
 fn begun(rules: Rules) -> Transaction {
-    let member = |number| {
-        let role = if number == 1 { Role::Master } else { Role::Secondary };
-        let name: PeerName = format!("n{number}").into();
-        (name, Member { number, role, reachable: true, in_sync: true, offset: 10 })
-    };
-    let fleet = Fleet { members: BTreeMap::from([1, 2, 3].map(member)), ..Fleet::default() };
     let releases = ("redis-6.0".parse().unwrap(), "redis-8.0".parse().unwrap());
-    Transaction::begin(1, releases, rules, fleet, Moment(0)).unwrap().0
+    Transaction::begin(1, releases, rules, Fleet::of_nodes(3), Moment(0)).unwrap().0
 }
 
 fn steps(transaction: &Transaction) -> Vec<String> {

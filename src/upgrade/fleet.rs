@@ -56,10 +56,10 @@ impl Fleet {
     }
 
     /// Losses that were counted before stay so, whoever looks.
-    pub(super) fn count_losses_of(&mut self, before: &Self) {
+    pub fn count_losses_of(&mut self, before: &Self) {
         for (node, losses) in &before.losses {
             let counted = self.losses.entry(node.clone()).or_default();
-            *counted = losses.max(counted).to_owned();
+            *counted = (*counted).max(*losses);
         }
     }
 
@@ -94,6 +94,20 @@ impl Fleet {
             (preferred(name), member.offset, Reverse(member.number), Reverse(*name))
         });
         best.map(|(name, _)| name)
+    }
+}
+
+#[cfg(test)]
+impl Fleet {
+    /// n1 is master, and as many secondaries follow it as make so many nodes; all are in order.
+    #[must_use]
+    pub fn of_nodes(count: u32) -> Self {
+        let member = |number| {
+            let role = if number == 1 { Role::Master } else { Role::Secondary };
+            let name = PeerName::from(format!("n{number}"));
+            (name, Member { number, role, reachable: true, in_sync: true, offset: 10 })
+        };
+        Self { members: (1..=count).map(member).collect(), ..Self::default() }
     }
 }
 

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use segue_wire::PeerName;
-
 use super::{
     super::{
         action::{Action, Do, Generation, Moment, Outcome},
-        fleet::{Fleet, Member, Role},
+        fleet::{Fleet, Role},
         rules::{Finalize, OnFailure, Rules},
         transaction::{Phase, Transaction},
     },
@@ -24,7 +22,8 @@ struct Under {
 impl Under {
     fn new(rules: Rules) -> Self {
         let releases = ("redis-6.0".parse().unwrap(), "redis-8.0".parse().unwrap());
-        let (transaction, asked) = Transaction::begin(1, releases, rules, fleet(3), Moment(0)).unwrap();
+        let (transaction, asked) =
+            Transaction::begin(1, releases, rules, Fleet::of_nodes(3), Moment(0)).unwrap();
         Self { transaction, asked, now: Moment(0) }
     }
 
@@ -64,15 +63,6 @@ impl Under {
         let pause = self.transaction.paused.as_ref().unwrap();
         (pause.node.as_deref(), &pause.why)
     }
-}
-
-fn fleet(count: usize) -> Fleet {
-    let member = |number| {
-        let role = if number == 1 { Role::Master } else { Role::Secondary };
-        let name: PeerName = format!("n{number}").into();
-        (name, Member { number, role, reachable: true, in_sync: true, offset: 10 })
-    };
-    Fleet { members: (1..=count as u32).map(member).collect(), ..Fleet::default() }
 }
 
 #[test]
@@ -271,9 +261,9 @@ fn late_and_repeated_words_do_nothing() {
 fn without_anyone_to_take_over_nothing_begins() {
     let releases = || ("redis-6.0".parse().unwrap(), "redis-8.0".parse().unwrap());
     let begin = |fleet| Transaction::begin(1, releases(), Rules::default(), fleet, Moment(0)).map(drop);
-    assert_eq!(begin(fleet(1)), Err(Rejected::NoSecondary));
+    assert_eq!(begin(Fleet::of_nodes(1)), Err(Rejected::NoSecondary));
     assert_eq!(begin(Fleet::default()), Err(Rejected::NoMaster));
-    let mut unsynced = fleet(2);
+    let mut unsynced = Fleet::of_nodes(2);
     unsynced.members.get_mut("n2").unwrap().in_sync = false;
     assert_eq!(begin(unsynced), Err(Rejected::NoSecondary));
 }

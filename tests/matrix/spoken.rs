@@ -205,7 +205,7 @@ fn two_upgraded_stores_speak_the_old_release_until_it_is_finalized() -> Result<(
 
     held.set_loss("degrade")?;
     held.await_link(Verdict::Rewrite, "redis-6.0")?;
-    wait_for(SYNC_TIME_MAX, || Ok((held.shared()?.glance().data_losses == 1).then_some(())))?
+    wait_for(SYNC_TIME_MAX, || Ok((held.shared()?.data_losses() == 1).then_some(())))?
         .context("the loss is not counted")?;
     held.write("DEL h")?;
     held.assert_equal()?;
