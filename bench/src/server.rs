@@ -127,6 +127,15 @@ impl Server {
         Info::ask(&mut self.client()?, section)
     }
 
+    /// Whether it writes its append-only file anew, or is going to.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub fn rewrites_aof(&self) -> Result<bool> {
+        let info = self.info("persistence")?;
+        Ok(info.number("aof_rewrite_in_progress")? > 0 || info.number("aof_rewrite_scheduled")? > 0)
+    }
+
     /// Makes it a replica of whatever listens on this loopback port.
     ///
     /// # Errors

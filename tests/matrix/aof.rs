@@ -59,13 +59,8 @@ impl Writer {
     /// A new base of all that is there.
     fn rewrite(&self) -> Result<()> {
         redis::cmd("BGREWRITEAOF").exec(&mut self.server.client()?)?;
-        let done = || {
-            let info = self.server.info("persistence")?;
-            let (busy, waiting) =
-                (info.number("aof_rewrite_in_progress")?, info.number("aof_rewrite_scheduled")?);
-            Ok((busy == 0 && waiting == 0).then_some(()))
-        };
-        ensure!(wait_for(REWRITE_TIME_MAX, done)?.is_some(), "BGREWRITEAOF does not end");
+        let done = wait_for(REWRITE_TIME_MAX, || Ok((!self.server.rewrites_aof()?).then_some(())))?;
+        ensure!(done.is_some(), "BGREWRITEAOF does not end");
         Ok(())
     }
 

@@ -100,11 +100,7 @@ fn crashes_at_every_request(stores: [&str; 2], fates: &[Fate]) -> Result<()> {
 
 /// One that has just synced writes its file anew, and till then has none of what it got.
 fn await_on_disk(store: &Server) -> Result<()> {
-    let written = wait_for(SYNC_TIME_MAX, || {
-        let info = store.info("persistence")?;
-        let is_off = |name: &str| info.get(name) == Some("0");
-        Ok((is_off("aof_rewrite_in_progress") && is_off("aof_rewrite_scheduled")).then_some(()))
-    })?;
+    let written = wait_for(SYNC_TIME_MAX, || Ok((!store.rewrites_aof()?).then_some(())))?;
     written.context("it is never all on disk")
 }
 

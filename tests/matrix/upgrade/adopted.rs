@@ -2,14 +2,14 @@
 
 use anyhow::{Result, ensure};
 use redis::Connection;
-use segue_bench::{client, command, writers::Writers};
+use segue_bench::{client, command};
 
 use super::{
-    await_so, is_master,
+    assert_nothing_lost, await_so, is_master,
     lab::{Lab, NODES, Plan},
+    write,
 };
 
-const WRITES_PER_S: u32 = 300;
 /// For a `FAILOVER`, in milliseconds.
 const FAILOVER_MS: u32 = 20_000;
 
@@ -57,8 +57,7 @@ fn await_adopted(lab: &Lab, to: usize) -> Result<()> {
 fn a_master_that_others_made_is_taken_for_it_and_nothing_is_lost() -> Result<()> {
     let lab =
         Lab::start(&Plan { upgrade: "hold_before_master = true", ..Plan::new("redis-7.0", "redis-8.0") })?;
-    let stores = lab.ports().map(|port| ([127, 0, 0, 1], port).into());
-    let writers = Writers::start(stores.to_vec(), WRITES_PER_S);
+    let writers = write(&lab);
     lab.begin(1, "redis-8.0")?;
     lab.await_status("at the barrier", |status| status["transaction"]["paused"]["cause"] == "barrier")?;
     move_by_hand(&lab, 0, 1)?;
@@ -75,14 +74,6 @@ fn a_master_that_others_made_is_taken_for_it_and_nothing_is_lost() -> Result<()>
     await_adopted(&lab, 2)?;
     lab.told(0, &["finalize"])?;
     lab.await_phase("done")?;
-    let history = writers.stop()?;
-    ensure!(lab.await_in_sync()? == 2, "another node became master");
-    let lost = history.lost(lab.stores[2].port)?;
-    ensure!(lost.is_empty(), "{} of {} writes are lost", lost.len(), history.writes.len());
-    println!(
-        "{} acknowledged writes, none lost; longest pause {} ms",
-        history.writes.len(),
-        history.longest_pause.as_millis()
-    );
+    ensure!(assert_nothing_lost(&lab, writers)? == 2, "another node became master");
     Ok(())
 }

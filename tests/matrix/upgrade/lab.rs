@@ -129,10 +129,9 @@ impl Lab {
         Ok(fs::write(self.sidecars[number].folder().join(hook), lines)?)
     }
 
-    /// From now on this hook of the node waits, when it is for the new release, until it is let go.
+    /// From now on this hook of the node waits until it is let go.
     pub fn hold(&self, number: usize, hook: &str) -> Result<()> {
-        let held = "case $4 in redis-8*) echo >>held; while [ ! -e go ]; do sleep 0.1; done ;; esac";
-        self.meddle(number, hook, held)
+        Ok(fs::write(self.held_by(number, hook), "")?)
     }
 
     pub fn await_held(&self, node: &str, hook: &str) -> Result<()> {
@@ -145,12 +144,16 @@ impl Lab {
 
     /// How often a hook of the node began to wait.
     pub fn held(&self, number: usize) -> usize {
-        let held = fs::read_to_string(self.sidecars[number].folder().join("held"));
+        let held = fs::read_to_string(self.stores[number].folder.path().join("held"));
         held.map_or(0, |held| held.lines().count())
     }
 
-    pub fn let_go(&self, number: usize) -> Result<()> {
-        Ok(fs::write(self.sidecars[number].folder().join("go"), "")?)
+    pub fn let_go(&self, number: usize, hook: &str) -> Result<()> {
+        Ok(fs::remove_file(self.held_by(number, hook))?)
+    }
+
+    fn held_by(&self, number: usize, hook: &str) -> PathBuf {
+        self.stores[number].folder.path().join(format!("hold-{hook}"))
     }
 
     /// One more release that can be installed there.

@@ -63,7 +63,7 @@ fn losses_shut_the_gate_and_are_the_price_of_going_back() -> Result<()> {
         .and_then(|mut client| data::fill_newer(&mut client, Newer::VectorSets))?;
     lab.await_status("more losses", |status| total(status) > before)?;
 
-    lab.let_go(0)?;
+    lab.let_go(0, "install")?;
     let shut = lab.await_status("a shut gate", |status| {
         let mut pending = status["transaction"]["pending"].as_array().into_iter().flatten();
         let waits = |action: &Value| {

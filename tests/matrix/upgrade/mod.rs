@@ -17,13 +17,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use segue_bench::{child::wait_for, client, client::Info, command};
+use segue_bench::{child::wait_for, client, client::Info, command, writers as paced};
 
 use crate::switch::writers::Writers;
 use lab::{Lab, NODES, Plan, SYNC_TIME_MAX, TRANSACTION_TIME_MAX};
 
 /// From the end of a try that failed to the next one.
 const RETRY_PAUSE_MS: u64 = 5000;
+const WRITES_PER_S: u32 = 300;
 
 fn await_so(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     wait_for(SYNC_TIME_MAX, || Ok(is_so().unwrap_or(false).then_some(())))?
@@ -32,6 +33,22 @@ fn await_so(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
 
 fn is_master(lab: &Lab, store: usize) -> Result<bool> {
     Ok(lab.replication(store)?.get("role") == Some("master"))
+}
+
+/// Clients that write at a fixed rate, and so tell pauses apart.
+fn write(lab: &Lab) -> paced::Writers {
+    paced::Writers::start(lab.ports().map(|port| ([127, 0, 0, 1], port).into()).to_vec(), WRITES_PER_S)
+}
+
+/// The master, which has all that was acknowledged.
+fn assert_nothing_lost(lab: &Lab, writers: paced::Writers) -> Result<usize> {
+    let history = writers.stop()?;
+    let (written, pause_ms) = (history.writes.len(), history.longest_pause.as_millis());
+    let master = lab.await_in_sync()?;
+    let lost = history.lost(lab.stores[master].port)?;
+    ensure!(lost.is_empty(), "{} of {written} writes are lost", lost.len());
+    println!("{written} acknowledged writes, none lost; longest pause {pause_ms} ms");
+    Ok(master)
 }
 
 /// Until a master has given its role away, and its sidecar has not heard that the new one has it: both.

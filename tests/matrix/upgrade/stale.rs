@@ -1,18 +1,17 @@
 //! A sidecar that stands still for a while, and then goes on as if no time had passed.
 
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use segue_bench::{child::wait_for, sidecar::Sidecar, writers::Writers};
+use segue_bench::{child::wait_for, sidecar::Sidecar};
 use serde_json::Value;
 
 use super::{
-    await_cut, is_master,
+    assert_nothing_lost, await_cut, is_master,
     lab::{Lab, NODES, Plan, TRANSACTION_TIME_MAX},
+    write,
 };
-
-const WRITES_PER_S: u32 = 300;
 
 /// Stopped as by SIGSTOP until this value is dropped.
 struct Stopped(Pid);
@@ -30,10 +29,6 @@ impl Drop for Stopped {
         // Of one that has ended nothing is wanted.
         let _ = kill_process(self.0, Signal::CONT);
     }
-}
-
-fn writers(lab: &Lab) -> Writers {
-    Writers::start(lab.ports().map(|port| ([127, 0, 0, 1], port).into()).to_vec(), WRITES_PER_S)
 }
 
 /// The status as this node knows it, once it is so.
@@ -78,21 +73,11 @@ fn assert_once(lab: &Lab, steps: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn assert_nothing_lost(lab: &Lab, writers: Writers) -> Result<()> {
-    let history = writers.stop()?;
-    let master = lab.await_in_sync()?;
-    let lost = history.lost(lab.stores[master].port)?;
-    ensure!(lost.is_empty(), "{} of {} writes are lost", lost.len(), history.writes.len());
-    println!("{} acknowledged writes, none lost", history.writes.len());
-    Ok(())
-}
-
 #[test]
 fn a_leader_that_stood_still_does_nothing_twice() -> Result<()> {
     let lab = Lab::start(&Plan::new("redis-6.0", "redis-8.0"))?;
-    let writers = writers(&lab);
-    let hold = lab.stores[1].folder.path().join("hold-install");
-    fs::write(&hold, "")?;
+    let writers = write(&lab);
+    lab.hold(1, "install")?;
     lab.begin(0, "redis-8.0")?;
     let is_installed = |status: &Value| {
         let leader = &status["mesh"]["leader"];
@@ -108,7 +93,7 @@ fn a_leader_that_stood_still_does_nothing_twice() -> Result<()> {
         status["mesh"]["leader"].as_str().is_some_and(|now| now != leader)
     })?;
     lab.told(other, &["pause"])?;
-    fs::remove_file(&hold)?;
+    lab.let_go(1, "install")?;
     await_at(&lab, other, "n2 has gone on", |status| pending(status, "n2", "install").is_none())?;
     drop(stopped);
     await_at(&lab, stood, "it knows of the pause", |status| {
@@ -119,7 +104,7 @@ fn a_leader_that_stood_still_does_nothing_twice() -> Result<()> {
     assert_once(&lab, &["set-aside", "stop", "install", "start", "catch-up", "notify"])?;
     lab.told(stood, &["finalize"])?;
     lab.await_phase("done")?;
-    assert_nothing_lost(&lab, writers)
+    assert_nothing_lost(&lab, writers).map(drop)
 }
 
 #[test]
@@ -130,16 +115,15 @@ fn a_sidecar_that_stood_still_past_its_deadlines_changes_nothing_late() -> Resul
         ..Plan::new("redis-6.0", "redis-8.0")
     };
     let lab = Lab::start(&plan)?;
-    let writers = writers(&lab);
-    let hold = lab.stores[1].folder.path().join("hold-install");
-    fs::write(&hold, "")?;
+    let writers = write(&lab);
+    lab.hold(1, "install")?;
     lab.begin(0, "redis-8.0")?;
     let claimed = |status: &Value| pending(status, "n2", "install").is_some_and(|it| it["claimed"] == true);
     let status = await_at(&lab, 0, "n2 is being installed", claimed)?;
     let first = pending(&status, "n2", "install").context("it is gone")?["id"].clone();
     let stopped = Stopped::new(&lab.sidecars[1])?;
     // The hook itself goes on to its end meanwhile.
-    fs::remove_file(&hold)?;
+    lab.let_go(1, "install")?;
     let second = |status: &Value| pending(status, "n2", "install").is_some_and(|it| it["id"] != first);
     await_at(&lab, 0, "it is asked for again", second)?;
     drop(stopped);
@@ -165,5 +149,5 @@ fn a_sidecar_that_stood_still_past_its_deadlines_changes_nothing_late() -> Resul
     assert_once(&lab, &["install", "start", "catch-up", "notify"])?;
     lab.told(0, &["finalize"])?;
     lab.await_phase("done")?;
-    assert_nothing_lost(&lab, writers)
+    assert_nothing_lost(&lab, writers).map(drop)
 }

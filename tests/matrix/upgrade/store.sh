@@ -1,7 +1,7 @@
 #!/bin/sh
 # The hooks of a node in the tests: its store's programs are bin/RELEASE, its data is in this folder. A file
 # `options` has more options for the store, and `as` the words of a command that starts it; while there is a file
-# `hold-WHAT` that hook waits.
+# `hold-WHAT` that hook waits, and `held` has a line for each one that began to.
 #   store.sh stop|install|start FOLDER RELEASE PORT [MASTER_HOST MASTER_PORT]
 #   store.sh set_aside FOLDER RELEASE PORT keep|move
 set -eu
@@ -13,6 +13,7 @@ is_running() {
     [ -s pid ] && grep -q . "/proc/$(cat pid)/cmdline" 2>/dev/null
 }
 
+[ ! -e "hold-$what" ] || echo >>held
 while [ -e "hold-$what" ]; do sleep 0.05; done
 case $what in
 stop)

@@ -73,7 +73,7 @@ fn the_leader_and_all_others_are_taken_over_while_a_transaction_runs() -> Result
     let leader = lab.status(1)?["mesh"]["leader"].clone();
     let leader = NODES.iter().position(|node| leader == *node).context("nobody leads")?;
     take_over(&lab, &mut successors, leader)?;
-    lab.let_go(1)?;
+    lab.let_go(1, "install")?;
     lab.await_phase("upgraded")?;
 
     await_mesh(&lab)?;

@@ -32,8 +32,6 @@ use crate::lab::{STORE_PORT, STORE_USER};
 const SYNC_TIME_MAX: Duration = Duration::from_secs(60);
 const WRITES_PER_S: u32 = 300;
 const LOG_LINES: usize = 40;
-/// A file in a store's folder.
-const HELD: &str = "held";
 
 /// It is ended when this value is dropped.
 pub struct Site {
@@ -100,8 +98,7 @@ impl Site {
             // A store's program looks for its libraries beside itself.
             let program = path.join("bin").join(release);
             let server = Store::want(release)?.server;
-            let start = format!("while [ -e {HELD} ]; do sleep 0.05; done\nexec {server:?} \"$@\"");
-            fs::write(&program, format!("#!/bin/sh\n{start}\n"))?;
+            fs::write(&program, format!("#!/bin/sh\nexec {server:?} \"$@\"\n"))?;
             fs::set_permissions(&program, Permissions::from_mode(0o755))?;
         }
         fs::write(path.join("options"), format!("--bind 0.0.0.0 --protected-mode no {}", plan.options))?;
@@ -124,11 +121,16 @@ impl Site {
 
     /// Who starts it waits from now on.
     pub fn hold_start(&self) -> Result<()> {
-        Ok(fs::write(self.folder.path().join(HELD), "")?)
+        Ok(fs::write(self.held_start(), "")?)
     }
 
     pub fn let_start(&self) -> Result<()> {
-        Ok(fs::remove_file(self.folder.path().join(HELD))?)
+        Ok(fs::remove_file(self.held_start())?)
+    }
+
+    /// While it is there, the script waits.
+    fn held_start(&self) -> PathBuf {
+        self.folder.path().join("hold-start")
     }
 
     /// SIGKILL; it may be down already.
