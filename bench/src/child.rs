@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long a process may take to end by itself after SIGTERM.
-const TERMINATE_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long a process may take to end by itself after SIGTERM, on a machine under load: a sidecar drains, a store waits
+/// for replicas that lag.
+const TERMINATE_TIME_MAX: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]

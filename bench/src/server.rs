@@ -17,7 +17,7 @@ use crate::port;
 use crate::stores::{Family, Store, Version};
 
 /// How long a store may take from its start to its first PONG; loading a big file counts in.
-pub const START_TIME_MAX: Duration = Duration::from_secs(30);
+pub const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// How many ports are tried when others take them first.
 const PORT_TRIES_MAX: u32 = 5;
 const LOG_TAIL_LINES: usize = 12;

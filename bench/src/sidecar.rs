@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use crate::child::{ChildProcess, Memory, wait_for};
 
 /// How long the sidecar may take from its start to `/readyz` = 200.
-pub const READY_TIME_MAX: Duration = Duration::from_secs(20);
-const REQUEST_TIME_MAX: Duration = Duration::from_secs(5);
+pub const READY_TIME_MAX: Duration = Duration::from_secs(60);
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 const LOG_TAIL_LINES: usize = 12;
 
 /// A running sidecar. It is ended when this value is dropped, and its folder removed.
