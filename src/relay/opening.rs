@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use segue_wire::{Answer, End, Grade, Note, PeerName, Question, Release, Side, StreamKey, Verdict};
 
-use super::{Shared, bounds::Limit, link::Link, shared::unix_now_s};
+use super::{Shared, bounds::Limit, link::Link, shared::unix_now_s, translation::Settings};
 use crate::{
     config::{self, LinkTarget},
     peers::Known,
@@ -30,6 +30,8 @@ pub struct Opening {
     pub configured: config::Link,
     /// The listener sees another address than the dialer's.
     hides_dialer: bool,
+    /// An operator's, no newer than those that its session goes by.
+    settings: Settings,
     /// The link that this one joined.
     first: OnceLock<u64>,
     /// Of the stream that was saved last.
@@ -38,7 +40,8 @@ pub struct Opening {
 
 impl Opening {
     pub fn new(shared: Arc<Shared>, configured: config::Link, hides_dialer: bool) -> Self {
-        Self { shared, configured, hides_dialer, first: OnceLock::new(), journal: Mutex::default() }
+        let settings = shared.translation.settings();
+        Self { shared, configured, hides_dialer, settings, first: OnceLock::new(), journal: Mutex::default() }
     }
 
     pub async fn answer(&self, link: &Link, question: Question) -> Answer {
@@ -284,6 +287,7 @@ impl Opening {
                     facts.target = target;
                 }
                 shared.decided(link);
+                shared.end_if_changed(link, &self.settings);
             }
             Note::Translated(rule) => {
                 link.rewritten.fetch_add(1, Relaxed);

@@ -202,6 +202,10 @@ impl<'a, 's> Feeding<'a, 's> {
             if self.is_over() {
                 break Stop::Closed;
             }
+            // However much there is to be moved: what comes from here on is not to go by what was before.
+            if self.link.end.is_cancelled() {
+                break Stop::Ended;
+            }
             if self.run_bytes >= RUN_BYTES_MAX {
                 self.run_bytes = 0;
                 yield_now().await;

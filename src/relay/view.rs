@@ -8,7 +8,7 @@ use std::{
 use prometheus::proto::MetricFamily;
 use segue_wire::{Mode, PeerName, Verdict};
 
-use super::{Shared, bounds::Limit, link::Link, shared::unix_now_s};
+use super::{Shared, bounds::Limit, link::Link, shared::unix_now_s, translation::Settings};
 use crate::{
     net::files,
     status::{
@@ -127,21 +127,27 @@ impl Shared {
             mode: after.mode.to_string(),
             loss: after.loss.label().to_owned(),
         };
-        self.translation.set(after.clone(), changed);
+        self.translation.set(after, changed);
         self.refusals.clear();
         for link in self.links().values() {
-            let verdict = link.facts().verdict.clone();
-            let concerned = match verdict {
-                // It was decided under the old settings.
-                Some(Verdict::Rewrite) => after != before,
-                Some(_) => after.mode != before.mode && !self.protocol.releases().is_empty(),
-                None => false,
-            };
-            if concerned {
-                link.end.cancel();
-            }
+            self.end_if_changed(link, &before);
         }
         Ok(self.translation())
+    }
+
+    /// Ends a link that was decided under other settings of an operator, where they make a difference to it.
+    pub(super) fn end_if_changed(&self, link: &Link, before: &Settings) {
+        let after = self.translation.settings();
+        let verdict = link.facts().verdict.clone();
+        let concerned = match verdict {
+            Some(Verdict::Rewrite) => after != *before,
+            Some(_) => after.mode != before.mode && !self.protocol.releases().is_empty(),
+            // It will be looked at when it is.
+            None => false,
+        };
+        if concerned {
+            link.end.cancel();
+        }
     }
 
     /// Peers that can't follow (or be followed) without translation, linked now or not.

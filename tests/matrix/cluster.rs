@@ -151,6 +151,16 @@ impl Cluster {
         Ok(())
     }
 
+    /// Waits until the link of this id is no more.
+    pub fn await_end_of(&self, id: &Value) -> Result<()> {
+        let has_ended = || -> Result<bool> {
+            let status = self.sidecar.status()?;
+            Ok(status["links"].as_array().into_iter().flatten().all(|link| link["id"] != *id))
+        };
+        wait_for(SYNC_TIME_MAX, || Ok(has_ended()?.then_some(())))?
+            .with_context(|| self.logs(&format!("link {id} does not end")))
+    }
+
     /// The only link of the status.
     pub fn link_status(&self) -> Result<Value> {
         let status = self.sidecar.status()?;

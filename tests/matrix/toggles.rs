@@ -1,5 +1,10 @@
 //! Turning translation off, on and down while links are up.
 
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
 use anyhow::{Context, Result, ensure};
 use segue_bench::{child::wait_for, command, data};
 use serde_json::json;
@@ -15,8 +20,10 @@ fn refuse_after_losses(replica: &str) -> Result<()> {
     command!("SET", "k", "v").exec(&mut master)?;
     cluster.await_equal_offsets()?;
 
+    let link = cluster.link_status()?["id"].clone();
     let (code, answer) = cluster.sidecar.put_translation(&json!({ "loss": "refuse" }))?;
     ensure!(code == 200, "{code} {answer}");
+    cluster.await_end_of(&link)?;
     // Without a look at what was left out, the replica would keep its `k` and hear of a key that it never had.
     command!("RENAME", "vectors", "k").exec(&mut master)?;
     let refused = wait_for(SYNC_TIME_MAX, || {
@@ -66,13 +73,19 @@ fn off_is_refused_under_an_old_replica_unless_forced_and_auto_brings_it_back() -
     ensure!(code == 409 && answer.contains("n2"), "{code} {answer}");
     ensure!(cluster.sidecar.translation()?["mode"] == "auto", "it was turned off all the same");
 
+    let link = cluster.link_status()?["id"].clone();
     let forced = json!({ "mode": "off", "who": "test", "reason": "drill", "force": true });
     let (code, answer) = cluster.sidecar.put_translation(&forced)?;
     ensure!(code == 200, "{code} {answer}");
-    // The link was cut. Untranslated, a partial resync may pass, until the master sends a newer form.
+    // The link is cut. Untranslated, a partial resync may pass, until the master sends a newer form.
     let (code, answer) = cluster.sidecar.put_translation(&json!({ "mode": "auto", "who": "test" }))?;
     ensure!(code == 200, "{code} {answer}");
-    cluster.await_link_up()?;
+    cluster.await_end_of(&link)?;
+    wait_for(SYNC_TIME_MAX, || {
+        let is_rewritten = cluster.link_status().is_ok_and(|link| link["verdict"] == "rewrite");
+        Ok((is_rewritten && link_is_up(&cluster.replica)?).then_some(()))
+    })?
+    .context("it is not translated again")?;
     redis::cmd("SET").arg("k").arg("v").arg("EX").arg(1000).exec(&mut cluster.master.client()?)?;
     cluster.assert_equal()?;
 
@@ -81,6 +94,32 @@ fn off_is_refused_under_an_old_replica_unless_forced_and_auto_brings_it_back() -
         changes[1]["who"] == "test" && changes[1]["reason"] == "drill" && changes[1]["forced"] == true,
         "{changes:#}"
     );
+    Ok(())
+}
+
+/// What was turned while a replica had dialled, and not said yet that it wants the stream.
+#[test]
+fn a_link_that_is_being_opened_does_not_go_by_settings_of_before() -> Result<()> {
+    let plan = Plan { loss: "degrade", ..Plan::new("redis-8.0", "redis-6.0") };
+    let cluster = plan.start()?;
+    data::fill_newer(&mut cluster.master.client()?, data::Newer::VectorSets)?;
+    let mut dialer = TcpStream::connect(("127.0.0.1", cluster.link_port))?;
+    dialer.set_read_timeout(Some(SYNC_TIME_MAX))?;
+    dialer.write_all(&command!("PING").get_packed_command())?;
+    let mut pong = [0; 7];
+    dialer.read_exact(&mut pong)?;
+    ensure!(pong == *b"+PONG\r\n", "{}", pong.escape_ascii());
+
+    let (code, answer) = cluster.sidecar.put_translation(&json!({ "loss": "refuse" }))?;
+    ensure!(code == 200, "{code} {answer}");
+    dialer.write_all(&command!("REPLCONF", "listening-port", cluster.replica.port()).get_packed_command())?;
+    dialer.write_all(&command!("PSYNC", "?", -1).get_packed_command())?;
+    let (mut said, mut piece) = (Vec::new(), [0; 4096]);
+    while let count @ 1.. = dialer.read(&mut piece)? {
+        said.extend_from_slice(&piece[..count]);
+        ensure!(!said.windows(5).any(|part| part == b"REDIS"), "a snapshot came: {}", said.escape_ascii());
+    }
+    ensure!(cluster.sidecar.losses()?["total"] == 0, "{:#}", cluster.sidecar.losses()?);
     Ok(())
 }
 
