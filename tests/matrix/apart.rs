@@ -15,16 +15,16 @@ use segue_bench::{
 };
 
 use crate::{
-    cluster::{Cluster, Plan, SYNC_TIME_MAX, follow, link_is_up, sidecar_of},
+    cluster::{Cluster, Plan, SYNC_TIME_MAX, WAIT_MS, follow, link_is_up, sidecar_of},
     links::outbound,
     losses::{expected, its_snapshot_is_refused},
     reload::reload,
+    valve::Valve,
 };
 
 /// After each key of a snapshot the master rests so long, so that much is written meanwhile.
 const SAVE_DELAY_US: u32 = 2000;
 const BETWEEN: Duration = Duration::from_millis(700);
-const WAIT_MS: u32 = 20_000;
 const MASTER: &[&str] =
     &["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0", "--repl-backlog-size", "64mb"];
 /// In the replica's log.
@@ -65,8 +65,11 @@ fn assert_syncs_apart(replica: &Server, count: usize) -> Result<()> {
     Ok(())
 }
 
+/// Two links of the replica have been rewritten; the snapshot's may have ended already.
 fn await_both(cluster: &Cluster) -> Result<()> {
-    let both = wait_for(SYNC_TIME_MAX, || Ok((links_up(cluster)? == 2).then_some(())))?;
+    let is_rewritten = |line: &&str| line.contains("link decided") && line.contains("rewrite");
+    let rewritten = || cluster.sidecar.log_text().lines().filter(is_rewritten).count();
+    let both = wait_for(SYNC_TIME_MAX, || Ok((rewritten() >= 2).then_some(())))?;
     both.with_context(|| format!("there never were two links\n{}", cluster.sidecar.log_text()))
 }
 
@@ -95,7 +98,9 @@ fn syncs_under_load(plan: Plan<'_>, own_offsets: bool, seed: u64) -> Result<()> 
     cluster.await_link_up()?;
     thread::sleep(BETWEEN);
     assert_syncs_apart(&cluster.replica, 1)?;
-    ensure!(has_own_offsets(&cluster)? == own_offsets, "{:#}", cluster.link_status()?);
+    let as_wanted =
+        wait_for(SYNC_TIME_MAX, || Ok((has_own_offsets(&cluster)? == own_offsets).then_some(())))?;
+    as_wanted.with_context(|| format!("{:#}", cluster.link_status().unwrap_or_default()))?;
 
     for n in 0..5 {
         redis::cmd("SET").arg("newest").arg(n).arg("EX").arg(1000).exec(&mut master)?;
@@ -114,7 +119,8 @@ fn syncs_under_load(plan: Plan<'_>, own_offsets: bool, seed: u64) -> Result<()> 
     cluster.assert_equal().with_context(|| format!("seed {seed}"))?;
     ensure!(cluster.syncs()?.0 == full, "the cut cost a full sync: {:?}, before {full}", cluster.syncs()?);
     ensure!(cluster.link_status()?["verdict"] == "rewrite", "{:#}", cluster.link_status()?);
-    ensure!(links_up(&cluster)? == 1, "{:#}", cluster.sidecar.status()?);
+    let one = wait_for(SYNC_TIME_MAX, || Ok((links_up(&cluster)? == 1).then_some(())))?;
+    one.with_context(|| format!("{:#}", cluster.sidecar.status().unwrap_or_default()))?;
     Ok(())
 }
 
@@ -268,13 +274,15 @@ fn counts_part_behind_the_snapshot(master: &str, replica: &str) -> Result<()> {
     let cluster = start(Plan::new(master, replica))?;
     let mut master = cluster.master.client()?;
     data::fill_core(&mut master, 1)?;
-    set(&cluster.master, "rdb-key-save-delay", "3000")?;
-    cluster.replicate()?;
-    await_both(&cluster)?;
+    Valve::fill(&mut master)?;
+    let valve = Valve::start(cluster.link_port)?;
+    follow(&cluster.replica, valve.port)?;
+    valve.await_held()?;
     redis::cmd("SET").arg("before").arg(1).exec(&mut master)?;
     redis::cmd("MSETEX").arg(2).arg(&["k", "1", "l", "2", "EX", "1000"]).exec(&mut master)?;
     redis::cmd("SET").arg("after").arg(1).exec(&mut master)?;
     ensure!(!link_is_up(&cluster.replica)?, "the snapshot is not under way any more");
+    valve.open();
     let own = wait_for(SYNC_TIME_MAX, || Ok(has_own_offsets(&cluster)?.then_some(())))?;
     own.with_context(|| format!("no id of its own\n{}", cluster.sidecar.log_text()))?;
     cluster.await_link_up()?;
@@ -295,17 +303,22 @@ fn counts_part_behind_the_snapshot_of_valkey() -> Result<()> {
 
 #[test]
 fn a_snapshot_under_way_arrives_before_its_sidecar_ends() -> Result<()> {
-    let plan = Plan { node: "[limits]\ndrain_ms = 60000", ..Plan::new("redis-8.6", "redis-8.2") };
+    let plan = Plan { limits: "drain_ms = 120000", ..Plan::new("redis-8.6", "redis-8.2") };
     let mut cluster = start(plan)?;
     let mut master = cluster.master.client()?;
     data::fill_core(&mut master, 1)?;
-    set(&cluster.master, "rdb-key-save-delay", "3000")?;
-    cluster.replicate()?;
-    await_both(&cluster)?;
+    Valve::fill(&mut master)?;
+    let valve = Valve::start(cluster.link_port)?;
+    follow(&cluster.replica, valve.port)?;
+    valve.await_held()?;
     redis::cmd("SET").arg("k").arg("v").exec(&mut master)?;
     ensure!(!link_is_up(&cluster.replica)?, "the snapshot is not under way any more");
     let pid = Pid::from_raw(cluster.sidecar.pid().cast_signed()).context("no pid")?;
     kill_process(pid, Signal::TERM)?;
+    let drains = || Ok(cluster.sidecar.log_text().contains("draining").then_some(()));
+    wait_for(SYNC_TIME_MAX, drains)?.context("it does not drain")?;
+    ensure!(cluster.sidecar.is_running()?, "it did not wait for the snapshot");
+    valve.open();
     let sidecar = &mut cluster.sidecar;
     wait_for(SYNC_TIME_MAX, || Ok((!sidecar.is_running()?).then_some(())))?.context("it does not end")?;
     sidecar.restart()?;

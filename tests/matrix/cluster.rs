@@ -14,9 +14,14 @@ use segue_bench::{
 use serde_json::Value;
 
 /// A full sync of the tests' data takes a second or two; a machine under load takes its time.
-pub const SYNC_TIME_MAX: Duration = Duration::from_secs(60);
+pub const SYNC_TIME_MAX: Duration = Duration::from_secs(120);
+/// For a `WAIT`, in milliseconds: a replica that is busy elsewhere takes its time.
+pub const WAIT_MS: u32 = 60_000;
 /// What a replica logs when it rejects what its master sends.
 pub const REJECTED: &str = "sending an error to its master";
+
+/// Of a master whose replicas are to have all that it wrote, when it dies: else one of them may be a ping ahead.
+pub const NO_PINGS: &[&str] = &["--repl-ping-replica-period", "3600"];
 
 pub struct Cluster {
     pub master: Server,
@@ -34,8 +39,9 @@ pub struct Plan<'a> {
     pub second_connection: &'a str,
     pub master_arguments: &'a [&'a str],
     pub replica_arguments: &'a [&'a str],
-    /// Lines for the config's `[node]` table.
+    /// Lines for the config's `[node]` and `[limits]` tables.
     pub node: &'a str,
+    pub limits: &'a str,
 }
 
 impl Plan<'_> {
@@ -49,6 +55,7 @@ impl Plan<'_> {
             master_arguments: &[],
             replica_arguments: &[],
             node: "",
+            limits: "",
         }
     }
 
@@ -82,6 +89,10 @@ mode = "{mode}"
 loss = "{loss}"
 second_connection = "{second_connection}"
 
+[limits]
+pairing_timeout_ms = 30000
+{limits}
+
 [admin]
 listen = "127.0.0.1:{admin}"
 
@@ -91,6 +102,7 @@ listen = "127.0.0.1:{metrics}"
             master = master.address(),
             replica = replica.address(),
             node = self.node,
+            limits = self.limits,
             loss = self.loss,
             mode = self.mode,
             second_connection = self.second_connection,
@@ -265,6 +277,20 @@ pub fn follow(replica: &Server, port: u16) -> Result<()> {
 
 pub fn link_is_up(replica: &Server) -> Result<bool> {
     Ok(replica.info("replication")?.get("master_link_status") == Some("up"))
+}
+
+/// Waits until so many replicas have acknowledged all that their master ever wrote.
+pub fn await_acknowledged_by(replicas: usize, master: &Server) -> Result<()> {
+    wait_for(SYNC_TIME_MAX, || {
+        let info = master.info("replication")?;
+        let offset = info.number("master_repl_offset")?.to_string();
+        let lines = info.fields().filter(|(name, _)| name.starts_with("slave"));
+        let told = lines.filter(|(_, replica)| field(replica, "offset") == Some(&offset)).count();
+        Ok((told == replicas).then_some(()))
+    })?
+    .with_context(|| {
+        format!("not all of {replicas} replicas acknowledge all: {:?}", master.info("replication"))
+    })
 }
 
 /// Full and partial syncs that a server gave.

@@ -32,4 +32,5 @@ mod switch;
 mod tls;
 mod toggles;
 mod upgrade;
+mod valve;
 mod waits;

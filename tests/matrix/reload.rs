@@ -20,7 +20,7 @@ fn a_link_stays_under_new_limits_and_resumes_under_a_changed_peer() -> Result<()
     cluster.await_equal_offsets()?;
     let link = cluster.link_status()?["id"].clone();
 
-    reload(&cluster, "[admin]", "[limits]\nlinks_max = 99\n[admin]", 1.0)?;
+    reload(&cluster, "[limits]", "[limits]\nlinks_max = 99", 1.0)?;
     cluster.assert_equal()?;
     ensure!(cluster.syncs()? == (1, 0) && cluster.link_status()?["id"] == link, "the link was cut");
 

@@ -18,12 +18,13 @@ use segue_bench::{
 };
 
 use crate::{
-    cluster::{Cluster, Plan, SYNC_TIME_MAX},
+    cluster::{Cluster, Plan, SYNC_TIME_MAX, follow, link_is_up},
     resync::{await_syncs, under_load},
+    valve::Valve,
 };
 
 /// A process ends when its links have, and their state is on disk.
-const END_TIME_MAX: Duration = Duration::from_secs(60);
+const END_TIME_MAX: Duration = Duration::from_secs(120);
 
 #[test]
 fn a_takeover_costs_no_full_sync_and_no_connection() -> Result<()> {
@@ -65,7 +66,9 @@ fn sigusr2_starts_a_successor_at_the_cost_of_nothing() -> Result<()> {
         running = Some(Successor::newest_of(&cluster.sidecar)?);
         await_syncs(cluster, |(_, partial)| partial > before)
     })?;
-    ensure!(cluster.syncs()? == (1, 4), "{:?}\n{}", cluster.syncs()?, cluster.sidecar.log_text());
+    // Where counts part late, the link is dialled once more, for an id of its own.
+    let resumed = matches!(cluster.syncs()?, (1, 4 | 5));
+    ensure!(resumed, "{:?}\n{}", cluster.syncs()?, cluster.sidecar.log_text());
     clients.context("no clients")?.assert_none_refused()
 }
 
@@ -73,19 +76,21 @@ fn sigusr2_starts_a_successor_at_the_cost_of_nothing() -> Result<()> {
 #[test]
 fn a_snapshot_under_way_arrives_before_its_sidecar_ends() -> Result<()> {
     let mut plan = Plan::new("redis-8.0", "redis-6.0");
-    plan.master_arguments = &["--rdb-key-save-delay", "500", "--repl-diskless-sync", "yes"];
-    plan.node = "[limits]\ndrain_ms = 60000";
+    plan.master_arguments = &["--repl-diskless-sync", "yes"];
+    plan.limits = "drain_ms = 120000";
     let mut cluster = plan.start()?;
     data::fill_core(&mut cluster.master.client()?, 2)?;
-    cluster.replicate()?;
-    wait_for(SYNC_TIME_MAX, || {
-        let moved = cluster.sidecar.status()?["links"][0]["bytes_from_listener"].as_u64();
-        Ok((moved > Some(20_000)).then_some(()))
-    })?
-    .context("no snapshot arrives")?;
-    ensure!(cluster.replica.info("replication")?.get("master_link_status") == Some("down"), "it is too late");
+    Valve::fill(&mut cluster.master.client()?)?;
+    let valve = Valve::start(cluster.link_port)?;
+    follow(&cluster.replica, valve.port)?;
+    valve.await_held()?;
+    ensure!(!link_is_up(&cluster.replica)?, "it is too late");
 
     let mut successor = take_over(&cluster.sidecar)?;
+    let drains = || Ok(cluster.sidecar.log_text().contains("draining").then_some(()));
+    wait_for(SYNC_TIME_MAX, drains)?.context("it does not drain")?;
+    ensure!(cluster.sidecar.is_running()?, "it did not wait for the snapshot");
+    valve.open();
     let sidecar = &mut cluster.sidecar;
     wait_for(END_TIME_MAX, || Ok((!sidecar.is_running()?).then_some(())))?.context("it does not end")?;
     cluster.await_link_up()?;
@@ -101,7 +106,7 @@ fn a_snapshot_under_way_arrives_before_its_sidecar_ends() -> Result<()> {
 fn a_snapshot_that_takes_too_long_is_cut() -> Result<()> {
     let mut plan = Plan::new("redis-8.0", "redis-6.0");
     plan.master_arguments = &["--rdb-key-save-delay", "20000", "--repl-diskless-sync", "yes"];
-    plan.node = "[limits]\ndrain_ms = 300";
+    plan.limits = "drain_ms = 300";
     let mut cluster = plan.start()?;
     data::fill_core(&mut cluster.master.client()?, 6)?;
     cluster.replicate()?;
@@ -110,8 +115,9 @@ fn a_snapshot_that_takes_too_long_is_cut() -> Result<()> {
     let start = Instant::now();
     cluster.sidecar.stop()?;
     let took = start.elapsed();
-    ensure!(took > Duration::from_millis(300) && took < Duration::from_secs(3), "it took {took:?}");
+    ensure!(took > Duration::from_millis(300), "it took {took:?}");
     ensure!(ends(&cluster.sidecar) == 1, "{}", cluster.sidecar.log_text());
+    ensure!(!link_is_up(&cluster.replica)?, "the snapshot was waited for");
     Ok(())
 }
 
@@ -119,6 +125,7 @@ fn a_snapshot_that_takes_too_long_is_cut() -> Result<()> {
 fn a_second_signal_ends_a_drain_at_once() -> Result<()> {
     let mut plan = Plan::new("redis-8.0", "redis-6.0");
     plan.master_arguments = &["--rdb-key-save-delay", "20000", "--repl-diskless-sync", "yes"];
+    plan.limits = "drain_ms = 120000";
     let mut cluster = plan.start()?;
     data::fill_core(&mut cluster.master.client()?, 6)?;
     cluster.replicate()?;
