@@ -11,7 +11,9 @@ use segue_bench::{
     stores::Store,
 };
 
-use crate::cluster::{Plan, SYNC_TIME_MAX, beside, field, follow, link_is_up, syncs};
+use crate::cluster::{
+    NO_PINGS, Plan, SYNC_TIME_MAX, WAIT_MS, await_acknowledged_by, beside, follow, link_is_up, syncs,
+};
 
 const KEYS_PER_TYPE: u32 = 20;
 
@@ -88,14 +90,7 @@ fn sub_replicas_count_as_their_replica_does_and_take_no_offset_elsewhere() -> Re
         assert_equal(master, sub_replica)?;
     }
     // The fourth's count is its own; its sidecar says what it stands for.
-    wait_for(SYNC_TIME_MAX, || {
-        let info = replica.info("replication")?;
-        let offset = info.number("master_repl_offset")?.to_string();
-        let replicas = info.fields().filter(|(name, _)| name.starts_with("slave"));
-        let told = replicas.filter(|(_, replica)| field(replica, "offset") == Some(&offset)).count();
-        Ok((told == 4).then_some(()))
-    })?
-    .context("not all of 4 sub-replicas acknowledge all")?;
+    await_acknowledged_by(4, replica)?;
     assert_equal(master, &older)?;
 
     // One moves up to the sidecar: what was said to its replica proves where it stands.
@@ -108,7 +103,7 @@ fn sub_replicas_count_as_their_replica_does_and_take_no_offset_elsewhere() -> Re
     ensure!(syncs(master)? == (full + 1, partial + 1), "{:?}", syncs(master)?);
 
     write(&mut client, &mut generator)?;
-    let replicas: u64 = command!("WAIT", 3, 20_000).query(&mut client)?;
+    let replicas: u64 = command!("WAIT", 3, WAIT_MS).query(&mut client)?;
     ensure!(replicas == 3, "{replicas} of 3 replicas have all");
     for moved in [&as_old, &newest] {
         assert_equal(master, moved)?;
@@ -120,7 +115,7 @@ fn sub_replicas_count_as_their_replica_does_and_take_no_offset_elsewhere() -> Re
 /// Two replicas of one master; one is promoted, the other follows it with no sidecar between them. The syncs
 /// that the promoted one gave.
 fn promoted(store: &str) -> Result<(u64, u64)> {
-    let mut cluster = Plan::new("redis-8.0", store).link()?;
+    let mut cluster = Plan { master_arguments: NO_PINGS, ..Plan::new("redis-8.0", store) }.link()?;
     let mut client = cluster.master.client()?;
     load::prepare(&mut client, KEYS_PER_TYPE)?;
     let mut generator = Generator::new(42, KEYS_PER_TYPE);
@@ -129,8 +124,7 @@ fn promoted(store: &str) -> Result<(u64, u64)> {
     let sibling = start(store)?;
     follow_until_up(&sibling, cluster.link_port)?;
     write(&mut client, &mut generator)?;
-    let replicas: u64 = command!("WAIT", 2, 20_000).query(&mut client)?;
-    ensure!(replicas == 2, "{replicas} of 2 replicas have all");
+    await_acknowledged_by(2, &cluster.master)?;
 
     cluster.master.kill9()?;
     command!("REPLICAOF", "NO", "ONE").exec(&mut cluster.replica.client()?)?;

@@ -9,7 +9,9 @@ use segue_bench::{
     stores::Store,
 };
 
-use crate::cluster::{SYNC_TIME_MAX, beside, follow, link_is_up, syncs};
+use crate::cluster::{
+    NO_PINGS, SYNC_TIME_MAX, WAIT_MS, await_acknowledged_by, beside, follow, link_is_up, syncs,
+};
 
 struct Site {
     /// The master at first, and another replica of its release.
@@ -24,7 +26,7 @@ struct Site {
 impl Site {
     /// Both follow the old one, the new one through its sidecar.
     fn start(release: &str) -> Result<Self> {
-        let start = |release| Server::start(&Store::want(release)?, Options::new());
+        let start = |release| Server::start(&Store::want(release)?, Options::new().arguments(NO_PINGS));
         let (old, sibling, new) = (start(release)?, start(release)?, start("redis-8.0")?);
         let to_old = port::free()?;
         let peer =
@@ -64,7 +66,7 @@ impl Site {
     fn assert_equal(&self) -> Result<()> {
         let mut client = self.new.client()?;
         command!("INCR", "compared").exec(&mut client)?;
-        let replicas: u64 = command!("WAIT", 2, 20_000).query(&mut client)?;
+        let replicas: u64 = command!("WAIT", 2, WAIT_MS).query(&mut client)?;
         ensure!(replicas == 2, "{replicas} of 2 replicas have all\n{}", self.sidecar.log_text());
         for replica in [&self.sibling, &self.old] {
             let comparison = reader::compare(self.new.port(), replica.port())?;
@@ -103,8 +105,7 @@ fn nobody_is_ahead(release: &str) -> Result<()> {
     for n in 0..500 {
         command!("RPUSH", "list", n).exec(&mut client)?;
     }
-    let replicas: u64 = command!("WAIT", 2, 20_000).query(&mut client)?;
-    ensure!(replicas == 2, "{replicas} of 2 replicas have all");
+    await_acknowledged_by(2, &site.old)?;
 
     site.old.kill9()?;
     command!("REPLICAOF", "NO", "ONE").exec(&mut site.new.client()?)?;
@@ -129,7 +130,7 @@ fn both_are_ahead(release: &str) -> Result<()> {
     write(&site.old, "lost", 20)?;
     let mut client = site.old.client()?;
     command!("SET", "of the dead", "lost").exec(&mut client)?;
-    let replicas: u64 = command!("WAIT", 1, 20_000).query(&mut client)?;
+    let replicas: u64 = command!("WAIT", 1, WAIT_MS).query(&mut client)?;
     ensure!(replicas >= 1, "the sibling does not have all");
     command!("SAVE").exec(&mut client)?;
     write(&site.new, "kept", 40)?;

@@ -18,7 +18,7 @@ use segue_bench::{
     stores::Store,
 };
 
-use crate::cluster::{Cluster, Plan, SYNC_TIME_MAX, follow, link_is_up};
+use crate::cluster::{Cluster, Plan, SYNC_TIME_MAX, WAIT_MS, follow, link_is_up};
 
 /// Where to cut what a replica has been sent so far, once that place has come.
 type Place = fn(&[u8]) -> Option<usize>;
@@ -88,7 +88,7 @@ fn cut_at_every_kind_of_place_a_replica_goes_on_there() -> Result<()> {
         let mut words = text.split(' ');
         redis::cmd(words.next().unwrap_or_default()).arg(words.collect::<Vec<_>>()).exec(&mut client)?;
     }
-    let replicas: usize = redis::cmd("WAIT").arg(PLACES.len()).arg(20_000).query(&mut client)?;
+    let replicas: usize = redis::cmd("WAIT").arg(PLACES.len()).arg(WAIT_MS).query(&mut client)?;
     ensure!(replicas == PLACES.len(), "only {replicas} replicas have all");
     for (what, replica, cutter) in &cut {
         assert_went_on(&cluster, replica, cutter, *what == PLACES[0].0).context(*what)?;

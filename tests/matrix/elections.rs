@@ -1,7 +1,32 @@
 //! `CLUSTER FAILOVER`, by which an operator makes a replica the master of its slots.
 
-use crate::{cluster::syncs, nodes};
+use std::time::{Duration, Instant};
+
+use crate::{
+    cluster::syncs,
+    nodes::{self, Node},
+};
 use anyhow::{Result, ensure};
+
+/// A replica gives up after 5 s, and votes twice only after some time.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// Again and again: on a machine under load one may take too long.
+fn fail_over(to: &Node, words: &[&str]) -> Result<()> {
+    let mut asked: Option<Instant> = None;
+    let words = [&["FAILOVER"], words].concat();
+    to.await_so("it takes over", || {
+        if to.role()? == "master" {
+            return Ok(true);
+        }
+        let is_due = asked.is_none_or(|asked| asked.elapsed() > AGAIN_AFTER);
+        // One that has not heard of its master for a while refuses.
+        if is_due && to.cluster::<()>(&words).is_ok() {
+            asked = Some(Instant::now());
+        }
+        Ok(false)
+    })
+}
 
 /// As long as the replica's count is its master's, as without Segue.
 #[test]
@@ -16,8 +41,7 @@ fn a_7_0_takes_over_from_an_8_0_and_hands_back() -> Result<()> {
         from.await_so("the master knows its replica", || {
             Ok(from.cluster::<String>(&["NODES"])?.contains(&format!("slave {id}")))
         })?;
-        to.cluster::<()>(&["FAILOVER"])?;
-        to.await_so("it takes over", || Ok(to.role()? == "master"))?;
+        fail_over(to, &[])?;
         from.await_so("the other follows", || {
             Ok(from.role()? == "slave" && crate::cluster::link_is_up(&from.server)?)
         })?;
@@ -45,8 +69,7 @@ fn a_6_0_with_an_offset_of_its_own_is_refused() -> Result<()> {
     ensure!(new.values()? == old.values()?, "the data differ");
 
     // What the operator does: it has all, and is told not to ask for its master's count.
-    old.cluster::<()>(&["FAILOVER", "FORCE"])?;
-    old.await_so("it takes over", || Ok(old.role()? == "master"))?;
+    fail_over(old, &["FORCE"])?;
     new.await_so("the other follows", || {
         Ok(new.role()? == "slave" && crate::cluster::link_is_up(&new.server)?)
     })?;

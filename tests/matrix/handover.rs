@@ -10,7 +10,10 @@ use segue_bench::{
     stores::Store,
 };
 
-use crate::cluster::{SYNC_TIME_MAX, follow, link_is_up, syncs};
+use crate::cluster::{SYNC_TIME_MAX, WAIT_MS, follow, link_is_up, syncs};
+
+/// A machine under load takes its time.
+const FAILOVER_MS: u32 = 60_000;
 
 struct Site {
     old: Server,
@@ -78,7 +81,11 @@ listen = "127.0.0.1:{metrics}"
 
     /// Hands over to the other one, which `port` leads to.
     fn hand_over(&self, from: &Server, to: &Server, port: u16) -> Result<()> {
-        command!("FAILOVER", "TO", "127.0.0.1", port, "TIMEOUT", 20_000).exec(&mut from.client()?)?;
+        // To its master it is online only once that has heard of it.
+        let online = |line: &&str| line.contains("state=online");
+        wait_for(SYNC_TIME_MAX, || Ok(from.info("replication")?.get("slave0").filter(online).map(drop)))?
+            .context("the replica is not online")?;
+        command!("FAILOVER", "TO", "127.0.0.1", port, "TIMEOUT", FAILOVER_MS).exec(&mut from.client()?)?;
         wait_for(SYNC_TIME_MAX, || {
             let state = from.info("replication")?.get("master_failover_state").map(str::to_owned);
             Ok((state.as_deref() == Some("no-failover")).then_some(()))
@@ -95,7 +102,7 @@ listen = "127.0.0.1:{metrics}"
         let mut client = master.client()?;
         // WAIT waits for what its own connection wrote.
         command!("INCR", "compared").exec(&mut client)?;
-        let replicas: u64 = command!("WAIT", 1, 20_000).query(&mut client)?;
+        let replicas: u64 = command!("WAIT", 1, WAIT_MS).query(&mut client)?;
         ensure!(replicas == 1, "the replica does not acknowledge all");
         let comparison = reader::compare(self.old.port(), self.new.port())?;
         ensure!(comparison.is_equal() && comparison.keys > 500, "{comparison:#?}");

@@ -26,8 +26,8 @@ const FILL: &str = "
 #[test]
 fn a_2_gib_snapshot_passes_in_bounded_memory() -> Result<()> {
     let plan = Plan {
-        master_arguments: &["--rdbcompression", "no"],
-        replica_arguments: &["--repl-timeout", "600"],
+        master_arguments: &["--rdbcompression", "no", "--repl-timeout", "1200"],
+        replica_arguments: &["--repl-timeout", "1200"],
         ..Plan::new("redis-8.0", "redis-6.0")
     };
     let cluster = plan.start()?;
@@ -40,7 +40,7 @@ fn a_2_gib_snapshot_passes_in_bounded_memory() -> Result<()> {
     redis::cmd("RPUSH").arg("huge-element").arg(vec![b'e'; 50 << 20]).exec(&mut master)?;
 
     cluster.replicate()?;
-    cluster.await_link_up()?;
+    await_large(&cluster)?;
     cluster.await_equal_offsets()?;
     passed_in_bounded_memory(&cluster, 2 << 30)?;
     let huge: u64 = redis::cmd("STRLEN").arg("huge").query(&mut cluster.replica.client()?)?;
@@ -79,8 +79,7 @@ fn a_10_gib_snapshot_passes_in_bounded_memory() -> Result<()> {
     }
     let start = Instant::now();
     cluster.replicate()?;
-    let up = wait_for(LARGE_TIME_MAX, || Ok(link_is_up(&cluster.replica)?.then_some(())))?;
-    up.context("the link does not come up")?;
+    await_large(&cluster)?;
     cluster.await_equal_offsets()?;
     let peak = passed_in_bounded_memory(&cluster, 10 << 30)?;
     println!("{} s, {} MiB resident in the sidecar at the peak", start.elapsed().as_secs(), peak >> 20);
@@ -89,6 +88,11 @@ fn a_10_gib_snapshot_passes_in_bounded_memory() -> Result<()> {
         (last.query(&mut master)?, last.query(&mut cluster.replica.client()?)?);
     ensure!(ours == theirs && ours.ends_with("200000"), "{theirs}");
     Ok(())
+}
+
+fn await_large(cluster: &Cluster) -> Result<()> {
+    let up = wait_for(LARGE_TIME_MAX, || Ok(link_is_up(&cluster.replica)?.then_some(())))?;
+    up.context("the link does not come up")
 }
 
 /// The sidecar's peak in bytes.

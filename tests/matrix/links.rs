@@ -11,7 +11,7 @@ use segue_bench::{
     stores::Store,
 };
 
-use crate::cluster::{Plan, SYNC_TIME_MAX, follow, link_is_up};
+use crate::cluster::{Plan, SYNC_TIME_MAX, WAIT_MS, follow, link_is_up};
 
 #[test]
 fn equal_releases_pass_unchanged() -> Result<()> {
@@ -71,7 +71,7 @@ fn an_outbound_link_is_translated_by_the_older_end() -> Result<()> {
     wait_for(SYNC_TIME_MAX, || Ok(link_is_up(&replica)?.then_some(())))?.context("the link stays down")?;
     let mut client = master.client()?;
     redis::cmd("SET").arg("k").arg("v").arg("EX").arg(1000).exec(&mut client)?;
-    let acknowledged: u64 = redis::cmd("WAIT").arg(1).arg(10_000).query(&mut client)?;
+    let acknowledged: u64 = redis::cmd("WAIT").arg(1).arg(WAIT_MS).query(&mut client)?;
     ensure!(acknowledged == 1);
     let comparison = reader::compare(master.port(), replica.port())?;
     ensure!(comparison.is_equal(), "{comparison:#?}");

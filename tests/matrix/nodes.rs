@@ -12,7 +12,9 @@ use segue_bench::{
     stores::Store,
 };
 
-pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(60);
+use crate::cluster::WAIT_MS;
+
+pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(180);
 /// Before 7.0 a store's bus is always so far above the store.
 const BUS_OFFSET: u16 = 10_000;
 
@@ -109,7 +111,7 @@ impl Node {
         self.cluster(&["MEET", "127.0.0.1", &other.link.to_string(), &other.link_bus.to_string()])
     }
 
-    pub fn await_so(&self, what: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
+    pub fn await_so(&self, what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
         wait_for(SETTLE_TIME_MAX, || Ok(is_so()?.then_some(())))?.with_context(|| {
             let nodes: String = self.cluster(&["NODES"]).unwrap_or_default();
             format!("{what}: not so\n{nodes}\n{}\n{}", self.server.log_text(), self.sidecar.log_text())
@@ -127,7 +129,7 @@ impl Node {
             command!("SET", format!("{who}:{n}"), n, "EX", 10_000).exec(&mut client)?;
             command!("HSET", format!("{who}:hash"), n, n).exec(&mut client)?;
         }
-        let replicas: u64 = command!("WAIT", 1, 20_000).query(&mut client)?;
+        let replicas: u64 = command!("WAIT", 1, WAIT_MS).query(&mut client)?;
         ensure!(replicas == 1, "the replica does not have all\n{}", self.sidecar.log_text());
         Ok(())
     }

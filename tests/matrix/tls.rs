@@ -14,8 +14,8 @@ use segue_bench::{
 };
 
 use crate::{
-    cluster::{Cluster, SYNC_TIME_MAX, link_is_up},
-    resync::await_syncs,
+    cluster::{Cluster, SYNC_TIME_MAX, WAIT_MS, link_is_up},
+    resync::{await_syncs, cut_by_replica},
 };
 
 /// A store with a plain port for the lab, and one where it speaks TLS.
@@ -109,7 +109,7 @@ fn an_older_replica_is_fed_over_tls_and_certificates_are_renewed_meanwhile() -> 
     ensure!(cluster.link_status()?["id"] == link["id"] && cluster.syncs()? == (1, 0), "the link was cut");
 
     // The next one has the new certificate, and goes on where the cut one was.
-    redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("MASTER").exec(&mut cluster.replica.client()?)?;
+    cut_by_replica(&cluster)?;
     await_syncs(&cluster, |(_, partial)| partial == 1)?;
     redis::cmd("SET").arg("k2").arg("v").arg("EX").arg(1000).exec(&mut cluster.master.client()?)?;
     cluster.assert_equal()?;
@@ -208,11 +208,13 @@ listen = "127.0.0.1:{metrics}"
 /// Waits until the newest refusal has this reason, and is counted; what it says.
 fn await_refusal(sidecar: &Sidecar, reason: &str) -> Result<String> {
     let newest = || -> Result<serde_json::Value> { Ok(sidecar.status()?["refusals"][0].clone()) };
-    let found = wait_for(SYNC_TIME_MAX, || Ok((newest()?["reason"] == reason).then_some(())))?;
-    ensure!(found.is_some(), "no refusal for {reason}, but {:#}\n{}", newest()?, sidecar.log_text());
+    let found = wait_for(SYNC_TIME_MAX, || Ok(Some(newest()?).filter(|newest| newest["reason"] == reason)))?;
+    let found = found.with_context(|| {
+        format!("no refusal for {reason}, but {:#}\n{}", newest().unwrap_or_default(), sidecar.log_text())
+    })?;
     let metric = sidecar.metric(&format!("segue_refusals_total{{reason=\"{reason}\"}}"))?;
     ensure!(metric > Some(0.0), "{reason} is not counted");
-    Ok(newest()?["detail"].as_str().unwrap_or_default().to_owned())
+    Ok(found["detail"].as_str().unwrap_or_default().to_owned())
 }
 
 #[test]
@@ -240,6 +242,7 @@ fn what_is_not_agreed_upon_is_refused_with_its_reason() -> Result<()> {
     set(&[("tls-replication", "yes")])?;
     cluster.await_link_up()?;
 
+    // Of one that was refused there is none to cut.
     let cut = || -> Result<()> {
         let mut replica = cluster.replica.client()?;
         Ok(redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("MASTER").exec(&mut replica)?)
@@ -324,7 +327,7 @@ fn users_and_passwords_pass_and_are_told_to_nobody() -> Result<()> {
     cluster.replicate()?;
     cluster.await_link_up()?;
     redis::cmd("SET").arg("k2").arg("v").arg("EX").arg(1000).exec(&mut client)?;
-    let acknowledged: u64 = redis::cmd("WAIT").arg(1).arg(10_000).query(&mut client)?;
+    let acknowledged: u64 = redis::cmd("WAIT").arg(1).arg(WAIT_MS).query(&mut client)?;
     ensure!(acknowledged == 1);
     let value: Option<String> = redis::cmd("GET").arg("k2").query(&mut cluster.replica.client()?)?;
     ensure!(value.as_deref() == Some("v"));

@@ -7,14 +7,12 @@ use segue_bench::{
     load::{self, Generator},
 };
 
-use crate::cluster::Plan;
+use crate::cluster::{Plan, WAIT_MS};
 
 const WRITES: usize = 100_000;
 /// Between two WAITs.
 const BATCH: usize = 250;
 const KEYS_PER_TYPE: u32 = 100;
-/// A replica that is busy elsewhere takes its time; WAIT is true whatever it answers.
-const WAIT_MS: u32 = 20_000;
 const KEY: &str = "the newest write";
 
 fn wait_is_true_during_mixed_writes(replica: &str, seed: u64) -> Result<()> {
