@@ -9,8 +9,8 @@ use segue::{
 };
 use segue_bench::{child::wait_for, command, workspace};
 
-use super::{PAUSE_TIME_MAX, Site, Wanted, peers};
-use crate::cluster::SYNC_TIME_MAX;
+use super::{Site, Wanted, peers};
+use crate::cluster::{SYNC_TIME_MAX, await_acknowledged_by};
 
 #[test]
 fn the_example_commands_drive_a_store() -> Result<()> {
@@ -30,7 +30,7 @@ fn the_example_commands_drive_a_store() -> Result<()> {
         run("follow", &master),
         run("switch", &[&store[..], &switch[..]].concat()),
         run("compare", &[&master[..], &["{keys}"][..]].concat()),
-        PAUSE_TIME_MAX * 4,
+        SYNC_TIME_MAX,
     )?;
     let [first, second] =
         peers(site.seen_at)?.map(|peers| ExecDriver::new(Arc::new(peers), commands.clone()));
@@ -53,7 +53,7 @@ fn the_example_commands_drive_a_store() -> Result<()> {
 
     command!("FLUSHALL").exec(&mut site.stores[1].client()?)?;
     command!("SET", "key", "value").exec(&mut site.stores[1].client()?)?;
-    command!("WAIT", 1, 20_000).exec(&mut site.stores[1].client()?)?;
+    await_acknowledged_by(1, &site.stores[1])?;
     let differ = site.runtime.block_on(first.compare(&site.to(1).to, 3))?;
     ensure!(differ.is_empty(), "{differ:?}");
     site.runtime.block_on(first.follow(&site.to(1).dial))?;

@@ -164,15 +164,16 @@ fn write(
     while !stop.load(Relaxed) {
         let key = format!("written:{writer}:{number}");
         number += 1;
-        let sent = Instant::now();
         let done = connection.take().map_or_else(|| client::connect(ports[at]), Ok).and_then(
             |mut open: Connection| {
+                // Of a connection that is there: a store that is started again meanwhile does not take it.
+                let sent = Instant::now();
                 write_one(&mut open, number, &key)?;
-                Ok(open)
+                Ok((open, sent))
             },
         );
         match done {
-            Ok(open) => {
+            Ok((open, sent)) => {
                 let write = Written { key, writer, store: at, sent, acknowledged: Instant::now() };
                 written.lock().unwrap_or_else(PoisonError::into_inner).push(write);
                 connection = Some(open);
