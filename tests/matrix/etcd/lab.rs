@@ -30,6 +30,8 @@ pub struct Server {
     members: Vec<Member>,
     tls: Option<Certificate>,
     login: Option<&'static str>,
+    /// Of the sidecars: longer than any of them stands still on a slow machine.
+    pub lease: Duration,
 }
 
 struct Member {
@@ -53,7 +55,7 @@ impl Server {
                 child: None,
             })
             .collect();
-        let mut server = Self { programs, folder, members, tls, login: None };
+        let mut server = Self { programs, folder, members, tls, login: None, lease: Duration::from_secs(15) };
         for at in 0..count {
             server.spawn(at)?;
         }
@@ -88,6 +90,8 @@ impl Server {
         for option in ["--listen-client-urls", "--advertise-client-urls"] {
             command.args([option, &self.url(*client_port)]);
         }
+        // What a killed process has written stays; a slow disk would be waited for at every write.
+        command.arg("--unsafe-no-fsync");
         if let Some(Certificate { certificate, key, ca }) = &self.tls {
             command.arg("--cert-file").arg(certificate).arg("--key-file").arg(key);
             command.arg("--client-cert-auth").arg("--trusted-ca-file").arg(ca);
@@ -130,6 +134,7 @@ impl Server {
             .collect();
         let mut command = self.programs.command("etcdctl")?;
         command.env("ETCDCTL_API", "3").args(["--endpoints", &running.join(",")]);
+        command.args(["--dial-timeout", "30s", "--command-timeout", "30s"]);
         if let Some(Certificate { certificate, key, ca }) = &self.tls {
             command.arg("--cert").arg(certificate).arg("--key").arg(key).arg("--cacert").arg(ca);
         }
@@ -175,7 +180,7 @@ impl Server {
                     ca,
                     certificate: Some((certificate, key)),
                 }),
-                lease: Duration::from_secs(3),
+                lease: self.lease,
                 propose_timeout: Duration::from_secs(30),
             },
             metrics: Metrics::new().unwrap(),
