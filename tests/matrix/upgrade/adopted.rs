@@ -11,7 +11,7 @@ use super::{
 };
 
 /// For a `FAILOVER`, in milliseconds.
-const FAILOVER_MS: u32 = 20_000;
+const FAILOVER_MS: u32 = 60_000;
 
 /// By the commands that each release has: the old master takes no writes until the others have all of them.
 fn move_by_hand(lab: &Lab, from: usize, to: usize) -> Result<()> {
@@ -68,8 +68,12 @@ fn a_master_that_others_made_is_taken_for_it_and_nothing_is_lost() -> Result<()>
 
     // Between equal ones, as a client library or an operator does it.
     let to = ["127.0.0.1".to_owned(), lab.stores[2].port.to_string()];
-    command!("FAILOVER", "TO", &to, "TIMEOUT", FAILOVER_MS)
-        .exec(&mut client::connect(lab.stores[1].port)?)?;
+    await_so("the FAILOVER begins", || {
+        // Its target is online to it only once it has heard of that.
+        command!("FAILOVER", "TO", &to, "TIMEOUT", FAILOVER_MS)
+            .exec(&mut client::connect(lab.stores[1].port)?)?;
+        Ok(true)
+    })?;
     await_so("the FAILOVER is made", || is_master(&lab, 2))?;
     await_adopted(&lab, 2)?;
     lab.told(0, &["finalize"])?;

@@ -20,7 +20,9 @@ use crate::switch::proxy::{self, Gate};
 
 /// A transaction of three nodes, under load, on a slow machine.
 pub const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(240);
-pub const SYNC_TIME_MAX: Duration = Duration::from_secs(60);
+pub const SYNC_TIME_MAX: Duration = Duration::from_secs(120);
+/// What `segue upgrade` says where it is not known whether a command will be done.
+const LEFT_OPEN: [&str; 3] = ["it may still come to be", "it may have been agreed", "did not answer within"];
 /// What a hook runs: the script, and before it a file that is called as the hook in the sidecar's folder.
 const MEDDLED: &str = r#"[ ! -e "./$0" ] || . "./$0"; exec "$@""#;
 pub const NODES: [&str; 3] = ["n1", "n2", "n3"];
@@ -184,9 +186,20 @@ impl Lab {
         Ok(String::from_utf8(output.stdout)?)
     }
 
+    /// Again where a slow machine left it open whether the sidecars agreed: who is told twice says so.
     pub fn told(&self, number: usize, words: &[&str]) -> Result<String> {
-        let told = self.upgrade(number, words)?;
-        told.map_err(|why| anyhow::anyhow!("segue upgrade {words:?}: {why}"))
+        let mut left_open = false;
+        let told = wait_for(SYNC_TIME_MAX, || match self.upgrade(number, words)? {
+            Ok(said) => Ok(Some(said)),
+            Err(why) if LEFT_OPEN.iter().any(|open| why.contains(open)) => {
+                println!("segue upgrade {words:?}: {why}");
+                left_open = true;
+                Ok(None)
+            }
+            Err(why) if left_open => Ok(Some(why)),
+            Err(why) => bail!("segue upgrade {words:?}: {why}"),
+        })?;
+        told.with_context(|| format!("segue upgrade {words:?}: nothing is agreed on"))
     }
 
     /// A moment at which no secondary keeps up is not the one to begin.
@@ -204,7 +217,8 @@ impl Lab {
     }
 
     pub fn status(&self, number: usize) -> Result<Value> {
-        Ok(serde_json::from_str(&self.told(number, &["status", "--json"])?)?)
+        let said = self.upgrade(number, &["status", "--json"])?;
+        Ok(serde_json::from_str(&said.map_err(|why| anyhow::anyhow!("no status: {why}"))?)?)
     }
 
     /// Until the transaction, as n2 sees it, is in this phase.

@@ -77,8 +77,12 @@ fn up_and_back_and_up_again_and_nothing_is_lost() -> Result<()> {
         Ok(())
     };
     lab.begin(2, "redis-8.0")?;
-    let second = lab.upgrade(0, &["start", "--to", "redis-8.0"])?.unwrap_err();
-    ensure!(second.contains("transaction 1 runs already"), "{second}");
+    let mut second = String::new();
+    await_so("a second one is refused", || {
+        second = lab.upgrade(0, &["start", "--to", "redis-8.0"])?.unwrap_err();
+        Ok(second.contains("transaction 1 runs already"))
+    })
+    .with_context(|| second.clone())?;
     lab.await_phase("upgraded")?;
     on("8.0.")?;
     lab.told(0, &["rollback"])?;

@@ -48,7 +48,7 @@ fn pending<'a>(status: &'a Value, node: &str, step: &str) -> Option<&'a Value> {
 
 /// Each action ended once, and each step of a node was done once.
 fn assert_once(lab: &Lab, steps: &[&str]) -> Result<()> {
-    let status = lab.status(1)?;
+    let status = await_at(lab, 1, "it has a journal", |status| status["journal"].is_array())?;
     let journal = status["journal"].as_array().context("no journal")?;
     let mut ended: BTreeMap<String, usize> = BTreeMap::new();
     let mut done: BTreeMap<(String, String), usize> = BTreeMap::new();

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::lab::{Lab, NODES, Plan};
 use crate::switch::writers::Writers;
 
-const END_TIME_MAX: Duration = Duration::from_secs(60);
+const END_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Those that run, where they are not the lab's own any more.
 type Successors = [Option<Successor>; 3];
@@ -70,8 +70,11 @@ fn the_leader_and_all_others_are_taken_over_while_a_transaction_runs() -> Result
     // In the middle of the hook: it is ended, and run again.
     take_over(&lab, &mut successors, 1)?;
     wait_for(END_TIME_MAX, || Ok((lab.held(1) == 2).then_some(())))?.context("the hook is not run again")?;
-    let leader = lab.status(1)?["mesh"]["leader"].clone();
-    let leader = NODES.iter().position(|node| leader == *node).context("nobody leads")?;
+    let leader = wait_for(END_TIME_MAX, || {
+        let leader = lab.status(1).unwrap_or_default()["mesh"]["leader"].clone();
+        Ok(NODES.iter().position(|node| leader == *node))
+    })?;
+    let leader = leader.context("nobody leads")?;
     take_over(&lab, &mut successors, leader)?;
     lab.let_go(1, "install")?;
     lab.await_phase("upgraded")?;
