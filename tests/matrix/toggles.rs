@@ -113,6 +113,7 @@ fn a_link_that_is_being_opened_does_not_go_by_settings_of_before() -> Result<()>
     let (code, answer) = cluster.sidecar.put_translation(&json!({ "loss": "refuse" }))?;
     ensure!(code == 200, "{code} {answer}");
     dialer.write_all(&command!("REPLCONF", "listening-port", cluster.replica.port()).get_packed_command())?;
+    dialer.write_all(&command!("REPLCONF", "capa", "eof", "capa", "psync2").get_packed_command())?;
     dialer.write_all(&command!("PSYNC", "?", -1).get_packed_command())?;
     let (mut said, mut piece) = (Vec::new(), [0; 4096]);
     while let count @ 1.. = dialer.read(&mut piece)? {
