@@ -113,22 +113,25 @@ fn comes_back_at(stores: [&str; 2], announced: bool, requests: impl Iterator<Ite
         let to = 1 - master;
         await_written(&writers, master)?;
         await_on_disk(&site.stores[master])?;
-        if !site.is_cut(&gate, request, Fate::Delivered, to) {
-            break;
-        }
-        cuts += 1;
         let context = || format!("{stores:?}: cut off at request {request}, and the old master came back");
-        site.stores[master].kill9()?;
-        let from = Instant::now();
-        site.stores[master].restart()?;
-        if site.leaves_role(master, to).with_context(context)? {
-            seconds.push(Second { store: master, from, to: Instant::now() });
+        let was_cut = site.is_cut(&gate, request, Fate::Delivered, to);
+        if was_cut {
+            cuts += 1;
+            site.stores[master].kill9()?;
+            let from = Instant::now();
+            site.stores[master].restart()?;
+            if site.leaves_role(master, to).with_context(context)? {
+                seconds.push(Second { store: master, from, to: Instant::now() });
+            }
         }
         site.switch_to(to).with_context(context)?;
         writers.look();
         await_written(&writers, to)?;
         site.await_follows(master).with_context(context)?;
         master = to;
+        if !was_cut {
+            break;
+        }
     }
     let (written, lost) = writers.assert_lost_by(&seconds, site.stores[master].port())?;
     println!(
