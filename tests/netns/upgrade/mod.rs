@@ -7,6 +7,8 @@ mod lab;
 mod masters;
 mod site;
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, ensure};
 use segue_bench::child::wait_for;
 
@@ -57,10 +59,13 @@ fn two_nodes_and_a_witness() -> Result<()> {
     let Some(lab) = Lab::start(plan)? else { return Ok(()) };
     under_load(&lab, || {
         upgrade(&lab)?;
-        let cut = lab.node(1)?;
+        // Clients would miss the master.
+        let (cut, other) = (lab.node(0)?, lab.node(1)?);
+        ensure!(Arc::ptr_eq(lab.master()?, other.site()?), "{} is not master", other.id);
         lab.network.cut_off(&cut.host)?;
         let led = wait_for(TRANSACTION_TIME_MAX, || {
-            let leader = lab.node(0)?.status()?["mesh"]["leader"].as_str().map(str::to_owned);
+            let leader =
+                other.status().ok().and_then(|status| Some(status["mesh"]["leader"].as_str()?.to_owned()));
             Ok(leader.filter(|leader| *leader != cut.id))
         })?;
         led.with_context(|| format!("nobody leads without {}\n{}", cut.id, lab.logs()))?;
