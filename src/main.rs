@@ -5,7 +5,7 @@ use std::{env, io, io::IsTerminal, process::ExitCode};
 use clap::Parser;
 use listenfd::ListenFd;
 use segue::{
-    cli::{self, Cli, Command, Exit, Failure, RunArgs, VerdictsArgs},
+    cli::{self, Cli, Command, Exit, Failure, RunArgs, Terminal, VerdictsArgs},
     config::{Config, KnownProtocol, Log, LogFormat},
     net::inherit,
     registry,
@@ -33,14 +33,18 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => run(args, &known),
         Command::Check(args) => cli::check::run(&args.config, &known),
-        Command::Status(args) => wait(cli::status::run(&args)),
+        Command::Status(args) => wait(cli::status::run(&args, terminal())),
         Command::Losses(args) => wait(cli::losses::run(&args)),
         Command::Translate(args) => wait(cli::translate::run(&args, env::var("USER").ok())),
-        Command::Upgrade(args) => wait(cli::upgrade::run(&args, env::var("USER").ok())),
+        Command::Upgrade(args) => wait(cli::upgrade::run(&args, env::var("USER").ok(), terminal())),
         Command::Intercept(args) => cli::intercept::run(&args, &known),
         Command::Convert(args) => wait(cli::convert::run(&args)),
         Command::Verdicts(args) => verdicts(&args),
     }
+}
+
+fn terminal() -> Terminal {
+    Terminal::of(env::var_os("TERM").as_deref(), env::var_os("NO_COLOR").as_deref())
 }
 
 fn verdicts(args: &VerdictsArgs) -> Result<(), Failure> {
@@ -85,7 +89,7 @@ fn wait(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failur
 fn log_to_stderr(log: &Log) -> SetLogLevel {
     let lines = fmt::layer::<Registry>().with_writer(io::stderr).with_target(false);
     let lines = match log.format {
-        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Text => lines.with_ansi(terminal().colors && io::stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
     let (level, handle) = reload::Layer::new(LevelFilter::from_level(log.level));

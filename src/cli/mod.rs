@@ -11,6 +11,7 @@
 //! | [`verdicts`] | `segue verdicts`: what lies between releases |
 //! | `client` | HTTP to the admin API |
 //! | `show` | status and losses as text for a person; `table`, `advice`: parts of it |
+//! | `terminal` | what a terminal can show |
 //!
 //! Nothing here reads the environment.
 
@@ -18,6 +19,7 @@ mod advice;
 mod client;
 mod show;
 mod table;
+mod terminal;
 
 pub mod check;
 pub mod convert;
@@ -40,6 +42,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use segue_wire::{LossPolicy, Mode, Release};
 
 use crate::config::{Config, ConfigError, StoreAddress};
+pub use terminal::Terminal;
 
 /// Translates a storage cluster's inter-node link between releases, so that unmodified stores can be
 /// upgraded and rolled back node by node.

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Failure, StatusArgs, client, print, print_more, show};
+use super::{Failure, StatusArgs, Terminal, client, print, print_more, show};
 use crate::{config::StoreAddress, status::Status};
 
 const REFRESH: Duration = Duration::from_secs(1);
@@ -20,19 +20,20 @@ const CLEAR_SCREEN: &str = "\x1b[H\x1b[J";
 /// # Errors
 /// No sidecar at that address, or an answer that makes no sense. A watched table shows that, and asks
 /// again.
-pub async fn run(args: &StatusArgs) -> Result<(), Failure> {
+pub async fn run(args: &StatusArgs, terminal: Terminal) -> Result<(), Failure> {
     let admin = args.admin.address()?;
     if !args.watch {
         return print(&page(&admin, args.json).await?);
     }
     tokio::select! {
-        printed = watch(&admin, args.json) => printed,
+        printed = watch(&admin, args.json, terminal) => printed,
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }
 
-async fn watch(admin: &StoreAddress, json: bool) -> Result<(), Failure> {
-    let clear = if !json && io::stdout().is_terminal() { CLEAR_SCREEN } else { "" };
+async fn watch(admin: &StoreAddress, json: bool, terminal: Terminal) -> Result<(), Failure> {
+    let clears = !json && terminal.draws && io::stdout().is_terminal();
+    let clear = if clears { CLEAR_SCREEN } else { "" };
     let mut ticks = tokio::time::interval(REFRESH);
     loop {
         ticks.tick().await;

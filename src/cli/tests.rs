@@ -6,6 +6,8 @@ use crate::admin::{
     tests::{Fake, start},
 };
 
+pub(super) const DUMB: Terminal = Terminal { draws: false, colors: false };
+
 fn parse(line: &str) -> Result<Command, clap::Error> {
     Cli::try_parse_from(line.split(' ')).map(|cli| cli.command)
 }
@@ -112,7 +114,7 @@ async fn snapshots_are_fetched() {
     let admin = AdminArgs { admin: Some(sidecar.address.into()), config: None };
     for json in [false, true] {
         losses::run(&LossesArgs { admin: admin.clone(), json }).await.unwrap();
-        status::run(&StatusArgs { admin: admin.clone(), json, watch: false }).await.unwrap();
+        status::run(&StatusArgs { admin: admin.clone(), json, watch: false }, DUMB).await.unwrap();
     }
 }
 

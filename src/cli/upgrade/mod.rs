@@ -17,21 +17,23 @@ use serde_json::{Value, json};
 
 pub use arguments::{ActArgs, RollbackArgs, ShowArgs, UpgradeArgs, UpgradeCommand, WishArgs};
 
-use super::{Failure, client, print, status::typed};
+use super::{Failure, Terminal, client, print, status::typed};
 use crate::{
     config::StoreAddress,
     status::upgrade::{PlanStatus, UpgradeStatus},
 };
 
-/// Runs one of the commands. `user` is who asks, for the record.
+/// Runs one of the commands. `user` is who asks, for the record; `terminal`, what stdout shows if it is one.
 ///
 /// # Errors
 /// No sidecar at that address, or the sidecar's own reason why it refused.
-pub async fn run(args: &UpgradeArgs, user: Option<String>) -> Result<(), Failure> {
+pub async fn run(args: &UpgradeArgs, user: Option<String>, terminal: Terminal) -> Result<(), Failure> {
     match &args.command {
         UpgradeCommand::Plan(wish) => plan(wish).await,
-        UpgradeCommand::Start(wish) => start(wish, user).await,
-        UpgradeCommand::Status(args) if args.watch => watch::run(&args.admin.address()?, args.json).await,
+        UpgradeCommand::Start(wish) => start(wish, user, terminal).await,
+        UpgradeCommand::Status(args) if args.watch => {
+            watch::run(&args.admin.address()?, args.json, terminal).await
+        }
         UpgradeCommand::Status(args) => status(args, show::status).await,
         UpgradeCommand::Explain(args) => status(args, show::explain).await,
         UpgradeCommand::Pause(args) => act(args, "pause", user, "paused: no further node is begun").await,
@@ -56,12 +58,12 @@ async fn plan(args: &WishArgs) -> Result<(), Failure> {
     print(&show::plan(&plan))
 }
 
-async fn start(args: &WishArgs, user: Option<String>) -> Result<(), Failure> {
+async fn start(args: &WishArgs, user: Option<String>, terminal: Terminal) -> Result<(), Failure> {
     let admin = args.admin.address()?;
     let body = serde_json::to_vec(&args.wish(user)).map_err(Failure::failed)?;
     let answer = client::post(&admin, "/v1/upgrade/start", body).await?;
     if args.watch {
-        return watch::run(&admin, args.json).await;
+        return watch::run(&admin, args.json, terminal).await;
     }
     said(&answer, args.json, &format!("the upgrade to {} has begun: segue upgrade status --watch", args.to))
 }

@@ -37,16 +37,35 @@ const JOURNAL_MIN: u16 = BORDERS + 1;
 /// The terminal, until it is dropped.
 pub(super) struct Screen {
     terminal: DefaultTerminal,
+    paint: Paint,
+}
+
+/// What is marked by a colour, with colours or without.
+#[derive(Clone, Copy)]
+struct Paint {
+    colors: bool,
+}
+
+impl Paint {
+    fn in_color(self, color: Color) -> Style {
+        if self.colors { Style::new().fg(color) } else { Style::new() }
+    }
+
+    /// Not to be overlooked.
+    fn alarm(self) -> Style {
+        if self.colors { self.in_color(Color::Red) } else { Style::new().bold() }
+    }
 }
 
 impl Screen {
-    pub fn open() -> io::Result<Self> {
-        Ok(Self { terminal: ratatui::try_init()? })
+    pub fn open(colors: bool) -> io::Result<Self> {
+        Ok(Self { terminal: ratatui::try_init()?, paint: Paint { colors } })
     }
 
     /// `trouble`: why the status is not new.
     pub fn draw(&mut self, status: &UpgradeStatus, trouble: Option<&str>) -> io::Result<()> {
-        self.terminal.draw(|frame| draw(frame, status, trouble)).map(drop)
+        let paint = self.paint;
+        self.terminal.draw(|frame| draw(frame, status, trouble, paint)).map(drop)
     }
 
     /// Waits; `Break` where the operator has seen enough (q, escape, ctrl-c).
@@ -75,10 +94,10 @@ impl Drop for Screen {
     }
 }
 
-fn draw(frame: &mut Frame<'_>, status: &UpgradeStatus, trouble: Option<&str>) {
+fn draw(frame: &mut Frame<'_>, status: &UpgradeStatus, trouble: Option<&str>, paint: Paint) {
     let area = frame.area();
     let is_paused = status.transaction.as_ref().is_some_and(|transaction| transaction.paused.is_some());
-    let notes = now(status, is_paused);
+    let notes = now(status, is_paused, paint);
     let rows = |lines: usize| u16::try_from(lines).unwrap_or(u16::MAX).saturating_add(BORDERS);
     // With its borders.
     let now_lines = notes.line_count(area.width.saturating_sub(BORDERS));
@@ -96,9 +115,9 @@ fn draw(frame: &mut Frame<'_>, status: &UpgradeStatus, trouble: Option<&str>) {
     .areas(area);
     let head_lines = vec![Line::from(show::headline(status)).bold(), Line::from(show::mesh(status)).dim()];
     frame.render_widget(Paragraph::new(head_lines), head);
-    draw_nodes(frame, &status.nodes, nodes);
+    draw_nodes(frame, &status.nodes, nodes, paint);
     if let Some(transaction) = &status.transaction {
-        frame.render_widget(gauge(transaction, is_paused), progress);
+        frame.render_widget(gauge(transaction, is_paused, paint), progress);
     }
     frame.render_widget(notes, now);
     let ago = |line: &JournalLine| show::since(line.at_ms, status.at_ms);
@@ -109,19 +128,19 @@ fn draw(frame: &mut Frame<'_>, status: &UpgradeStatus, trouble: Option<&str>) {
         journal,
     );
     let foot_line = match trouble {
-        Some(trouble) => Line::from(format!("no news: {}", plain(trouble))).fg(Color::Red),
+        Some(trouble) => Line::from(format!("no news: {}", plain(trouble))).style(paint.alarm()),
         None => Line::from("q: leave; the upgrade goes on").dim(),
     };
     frame.render_widget(foot_line, foot);
 }
 
-fn now(status: &UpgradeStatus, is_paused: bool) -> Paragraph<'static> {
-    let style = if is_paused { Style::new().fg(Color::Yellow) } else { Style::new() };
+fn now(status: &UpgradeStatus, is_paused: bool, paint: Paint) -> Paragraph<'static> {
+    let style = if is_paused { paint.in_color(Color::Yellow) } else { Style::new() };
     let lines: Vec<_> = show::notes(status).into_iter().chain(show::end(status)).map(Line::from).collect();
     Paragraph::new(lines).wrap(Wrap { trim: false }).style(style).block(Block::bordered().title("now"))
 }
 
-fn draw_nodes(frame: &mut Frame<'_>, nodes: &[UpgradeNode], area: Rect) {
+fn draw_nodes(frame: &mut Frame<'_>, nodes: &[UpgradeNode], area: Rect, paint: Paint) {
     let mut nodes: Vec<_> = nodes.iter().collect();
     let room = usize::from(area.height.saturating_sub(BORDERS + 1));
     let title = match nodes.len().checked_sub(room) {
@@ -146,8 +165,8 @@ fn draw_nodes(frame: &mut Frame<'_>, nodes: &[UpgradeNode], area: Rect) {
     };
     let header = shown(show::HEADERS.map(str::to_owned)).bold();
     let rows = rows.into_iter().map(|(node, row)| match shown(row) {
-        row if is_stuck(node) => row.fg(Color::Red),
-        row if is_on_its_way(node) => row.fg(Color::Cyan),
+        row if is_stuck(node) => row.style(paint.alarm()),
+        row if is_on_its_way(node) => row.style(paint.in_color(Color::Cyan)),
         row => row,
     });
     let widths: Vec<_> = columns.iter().flatten().map(|width| Constraint::Length(*width)).collect();
@@ -198,13 +217,13 @@ fn bar(node: &UpgradeNode) -> String {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a picture")]
-fn gauge(transaction: &TransactionStatus, is_paused: bool) -> Gauge<'static> {
+fn gauge(transaction: &TransactionStatus, is_paused: bool, paint: Paint) -> Gauge<'static> {
     let (done, all) = (transaction.steps_done, transaction.steps_done + transaction.steps_ahead);
     let ratio = if all == 0 { 1.0 } else { done as f64 / all as f64 };
     Gauge::default()
         .ratio(ratio.clamp(0.0, 1.0))
         .label(show::progress(transaction).unwrap_or_default())
-        .gauge_style(if is_paused { Color::Yellow } else { Color::Green })
+        .gauge_style(paint.in_color(if is_paused { Color::Yellow } else { Color::Green }))
 }
 
 #[cfg(test)]
@@ -214,10 +233,12 @@ mod tests {
     use super::{super::tests::upgrading, *};
     use crate::status::upgrade::PauseStatus;
 
+    const PAINT: Paint = Paint { colors: true };
+
     #[test]
     fn nodes_steps_and_what_is_next_are_on_the_screen() {
         let mut terminal = Terminal::new(TestBackend::new(110, 24)).unwrap();
-        terminal.draw(|frame| draw(frame, &upgrading(), Some("no answer"))).unwrap();
+        terminal.draw(|frame| draw(frame, &upgrading(), Some("no answer"), PAINT)).unwrap();
         let text = terminal.backend().to_string();
         for part in [
             "upgrade 1, redis-6.0 to redis-8.0: rolling",
@@ -233,7 +254,7 @@ mod tests {
         }
         // Too small a terminal shows less, and is no reason to end.
         let mut terminal = Terminal::new(TestBackend::new(5, 2)).unwrap();
-        terminal.draw(|frame| draw(frame, &upgrading(), None)).unwrap();
+        terminal.draw(|frame| draw(frame, &upgrading(), None, PAINT)).unwrap();
     }
 
     #[test]
@@ -244,7 +265,7 @@ mod tests {
         let (cause, advice) = ("failed".to_owned(), "mend it, and then go on".to_owned());
         transaction.paused = Some(PauseStatus { node: Some("n2".to_owned()), cause, why, advice });
         let mut terminal = Terminal::new(TestBackend::new(60, 24)).unwrap();
-        terminal.draw(|frame| draw(frame, &status, None)).unwrap();
+        terminal.draw(|frame| draw(frame, &status, None, PAINT)).unwrap();
         let text = terminal.backend().to_string();
         for part in [
             "│this device  ",
@@ -264,10 +285,27 @@ mod tests {
         let more = (10..60).map(|number| UpgradeNode { id: format!("a{number}"), ..quiet.clone() });
         status.nodes.splice(0..0, more);
         let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
-        terminal.draw(|frame| draw(frame, &status, None)).unwrap();
+        terminal.draw(|frame| draw(frame, &status, None, PAINT)).unwrap();
         let text = terminal.backend().to_string();
         for part in ["n2 ", "more nodes: segue upgrade status", "next: n2: stop the store", "journal"] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn without_colors_there_are_none() {
+        let mut status = upgrading();
+        let transaction = status.transaction.as_mut().unwrap();
+        let (cause, why, advice) = ("failed".to_owned(), "no".to_owned(), "mend it".to_owned());
+        transaction.paused = Some(PauseStatus { node: Some("n2".to_owned()), cause, why, advice });
+        status.nodes.last_mut().unwrap().reachable = false;
+        let colored = |colors: bool| {
+            let mut terminal = Terminal::new(TestBackend::new(110, 24)).unwrap();
+            terminal.draw(|frame| draw(frame, &status, Some("no answer"), Paint { colors })).unwrap();
+            let cells = &terminal.backend().buffer().content;
+            cells.iter().filter(|cell| (cell.fg, cell.bg) != (Color::Reset, Color::Reset)).count()
+        };
+        assert!(colored(true) > 0);
+        assert_eq!(colored(false), 0);
     }
 }

@@ -1,7 +1,7 @@
 use clap::Parser;
 
 use super::{
-    super::{Cli, Command, Exit},
+    super::{Cli, Command, Exit, tests::DUMB},
     *,
 };
 use crate::{
@@ -51,7 +51,8 @@ fn parse(line: &str) -> UpgradeArgs {
 }
 
 async fn told(running: &Running, line: &str) -> Result<(), Failure> {
-    run(&parse(&format!("segue upgrade {line} --admin {}", running.address)), Some("ana".to_owned())).await
+    run(&parse(&format!("segue upgrade {line} --admin {}", running.address)), Some("ana".to_owned()), DUMB)
+        .await
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    super::{Failure, client, print_more, status::typed},
+    super::{Failure, Terminal, client, print_more, status::typed},
     screen::Screen,
     show,
 };
@@ -23,19 +23,20 @@ const REFRESH: Duration = Duration::from_secs(1);
 /// All nodes are known to be in sync again a little after it is over; the last picture waits for that.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Shows it on a terminal as a screen, elsewhere line by line as things happen.
+/// Shows it on a terminal that draws as a screen, elsewhere line by line as things happen.
 ///
 /// # Errors
 /// No sidecar at that address, or the transaction failed. While one is watched, a sidecar that does not answer
 /// is asked again: it may be restarting.
-pub(super) async fn run(admin: &StoreAddress, json: bool) -> Result<(), Failure> {
+pub(super) async fn run(admin: &StoreAddress, json: bool, terminal: Terminal) -> Result<(), Failure> {
     let first = client::get(admin, "/v1/upgrade").await?;
     let watched = async {
         if json {
             return as_json(admin, first).await;
         }
         let first: UpgradeStatus = typed(first)?;
-        let screen = if io::stdout().is_terminal() { Screen::open().ok() } else { None };
+        let draws = terminal.draws && io::stdout().is_terminal();
+        let screen = if draws { Screen::open(terminal.colors).ok() } else { None };
         match screen {
             Some(screen) => on_screen(screen, admin, first).await,
             None => in_lines(admin, first).await,
