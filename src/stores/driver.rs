@@ -74,7 +74,7 @@ pub trait Driver: Send + Sync + 'static {
     async fn follow(&self, master: &StoreAddress) -> Result<Option<Demoted>, DriverError>;
 
     /// The own store, a master, holds its writes until the secondary has them all, and follows it; then the
-    /// secondary becomes master. At no point do both take writes. `still_wanted` is asked right before the
+    /// secondary becomes master. At no point do both take writes. `still_wanted` is asked shortly before the
     /// first step that can't be undone.
     async fn switch(&self, switch: &Switch, still_wanted: &(dyn StillWanted + '_))
     -> Result<(), DriverError>;

@@ -9,7 +9,7 @@ use super::{
     compare,
     connection::{Connection, Failed, Way},
     info::Info,
-    switch::{self, same_address},
+    switch::{self, Patience, same_address},
 };
 use crate::{
     config::StoreAddress,
@@ -21,12 +21,13 @@ use crate::{
 /// `FAILOVER`, `CONFIG GET` and, to compare, for reading.
 pub struct RedisDriver {
     peers: Arc<Peers>,
+    patience: Patience,
 }
 
 impl RedisDriver {
     #[must_use]
-    pub const fn new(peers: Arc<Peers>) -> Self {
-        Self { peers }
+    pub fn new(peers: Arc<Peers>) -> Self {
+        Self { peers, patience: Patience::default() }
     }
 
     async fn own(&self) -> Result<Way, DriverError> {
@@ -91,7 +92,7 @@ impl Driver for RedisDriver {
         still_wanted: &(dyn StillWanted + '_),
     ) -> Result<(), DriverError> {
         let (own, to) = (self.own().await?, self.peers.way_to(&switch.to).await);
-        switch::switch(&own, &to, switch, still_wanted).await
+        switch::switch(&own, &to, switch, still_wanted, &self.patience).await
     }
 
     async fn gone(&self) {

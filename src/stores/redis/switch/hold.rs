@@ -4,7 +4,10 @@
 //! us too, and for as long as was said; when that ends, it goes on with the oldest connection. So in the same
 //! transaction it closes all the others: what they had sent dies unanswered, and our next command is the first.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -18,8 +21,9 @@ use super::{
 };
 use crate::{config::StoreAddress, stores::driver::DriverError};
 
-/// How long an older store holds its clients; they wait for all of it.
-const ALL_HELD_TIME: Duration = Duration::from_millis(400);
+/// How long an older store holds its clients, who wait for all of it: at the first try, and at most.
+const ALL_HELD_TIME: Duration = Duration::from_millis(100);
+const ALL_HELD_TIME_MAX: Duration = Duration::from_millis(400);
 /// The same where only what the secondary acknowledges can be compared, which it does once a second.
 const ALL_HELD_TIME_TO_ACKNOWLEDGE: Duration = Duration::from_millis(1500);
 /// What is left of a hold has to be enough for the next step.
@@ -41,6 +45,22 @@ impl Held {
     /// Where a hold ends by itself only, the next command may wait in the store until then.
     pub fn is_long_enough(&self) -> bool {
         self.left() >= HOLD_LEFT_MIN
+    }
+}
+
+/// An older store holds its clients for longer after each try that came to nothing.
+#[derive(Default)]
+pub struct Patience(AtomicU32);
+
+impl Patience {
+    /// How long it is to hold them now. The try has come to nothing until it is said to have gone well.
+    fn time(&self) -> Duration {
+        let doubled = 2_u32.saturating_pow(self.0.fetch_add(1, Relaxed));
+        ALL_HELD_TIME.saturating_mul(doubled).min(ALL_HELD_TIME_MAX)
+    }
+
+    pub fn went_well(&self) {
+        self.0.store(0, Relaxed);
     }
 }
 
@@ -107,7 +127,8 @@ impl Both<'_> {
             hold.cmd("CLIENT").arg("PAUSE").arg(millis(time_max)).arg("WRITE").ignore();
             time_max
         } else {
-            let time = if same_history { ALL_HELD_TIME } else { ALL_HELD_TIME_TO_ACKNOWLEDGE }.min(time_max);
+            let time = if same_history { self.patience.time() } else { ALL_HELD_TIME_TO_ACKNOWLEDGE };
+            let time = time.min(time_max);
             hold.atomic().cmd("CLIENT").arg("PAUSE").arg(millis(time)).ignore();
             for kind in ["normal", "pubsub"] {
                 hold.cmd("CLIENT").arg("KILL").arg("TYPE").arg(kind).arg("SKIPME").arg("yes").ignore();
@@ -189,6 +210,15 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_try_holds_for_longer_until_one_goes_well() {
+        let patience = Patience::default();
+        let times = || [0; 4].map(|_| patience.time().as_millis());
+        assert_eq!(times(), [100, 200, 400, 400]);
+        patience.went_well();
+        assert_eq!(times(), [100, 200, 400, 400]);
+    }
 
     #[test]
     fn of_several_that_it_may_be_all_must_have_everything() {

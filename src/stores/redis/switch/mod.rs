@@ -31,10 +31,13 @@ use crate::{
     config::StoreAddress,
     stores::driver::{DriverError, StillWanted, Switch},
 };
+pub use hold::Patience;
 use hold::{Announced, Held, Point};
 
 /// Between two looks at a store that is waited for.
 const LOOK_PERIOD: Duration = Duration::from_millis(10);
+/// What it was asked for may be another matter after that long.
+const WANTED_AGE_MAX: Duration = Duration::from_millis(500);
 /// A secondary that is further behind is not waited for: its master's writes would be held too long.
 const BEHIND_BYTES_MAX: u64 = 1 << 20;
 /// How long it is tried to make the secondary master once the old one is none.
@@ -50,6 +53,7 @@ struct Both<'a> {
     to: Connection,
     /// Whom the own store is to follow.
     dial: &'a StoreAddress,
+    patience: &'a Patience,
 }
 
 pub async fn switch(
@@ -57,6 +61,7 @@ pub async fn switch(
     to_way: &Way,
     switch: &Switch,
     wanted: &(dyn StillWanted + '_),
+    patience: &Patience,
 ) -> Result<(), DriverError> {
     let mut own = fence::connect(own_way).await?;
     let info = own.info().await.map_err(not_yet(own_way))?;
@@ -64,7 +69,7 @@ pub async fn switch(
         return Err(undo_from_nowhere(own_way, "a switch was cut off").await);
     }
     let to = fence::connect(to_way).await?;
-    let mut both = Both { own_way, to_way, own, to, dial: &switch.dial };
+    let mut both = Both { own_way, to_way, own, to, dial: &switch.dial, patience };
     let (own, to) = both.look().await?;
     if own.hands_over() {
         return Err(DriverError::NotYet(format!("{}: a FAILOVER is under way", own_way.address)));
@@ -97,18 +102,22 @@ impl Both<'_> {
         wanted: &(dyn StillWanted + '_),
     ) -> Result<(), DriverError> {
         self.is_ready(own, to)?;
-        let until = Instant::now() + switch.pause_time_max;
-        if failover::fits(own, to, &switch.dial) {
-            ask(wanted, self.own_way).await?;
-            if self.fails_over(until).await? {
-                return Ok(());
-            }
-        }
         let announced = Announced::of(&mut self.to, &switch.to, &switch.dial).await;
-        let held = self.hold(own, until).await?;
+        // All are asked, and a file is written. That may take a while: nobody is to be held meanwhile.
+        ask(wanted, self.own_way).await?;
+        let asked_at = Instant::now();
+        let until = asked_at + switch.pause_time_max;
+        let (own, to) = self.look().await?;
+        self.is_ready(&own, &to)?;
+        if failover::fits(&own, &to, &switch.dial) && self.fails_over(until).await? {
+            return Ok(());
+        }
+        let held = self.hold(&own, until).await?;
         let ready = async {
             self.wait_until_has(&held, &announced).await?;
-            ask(wanted, self.own_way).await?;
+            if asked_at.elapsed() > WANTED_AGE_MAX {
+                ask(wanted, self.own_way).await?;
+            }
             held.is_long_enough().then_some(()).ok_or_else(|| {
                 DriverError::NotYet(format!("{}: its writes were held for too long", self.own_way.address))
             })
@@ -137,6 +146,7 @@ impl Both<'_> {
         }
         self.promote().await?;
         self.let_go(&held).await;
+        self.patience.went_well();
         Ok(())
     }
 
