@@ -36,7 +36,7 @@ use hold::{Announced, Held, Point};
 
 /// Between two looks at a store that is waited for.
 const LOOK_PERIOD: Duration = Duration::from_millis(10);
-/// What it was asked for may be another matter after that long.
+/// An answer is not gone by for longer: what is wanted may be another matter by then.
 const WANTED_AGE_MAX: Duration = Duration::from_millis(500);
 /// A secondary that is further behind is not waited for: its master's writes would be held too long.
 const BEHIND_BYTES_MAX: u64 = 1 << 20;
@@ -109,15 +109,16 @@ impl Both<'_> {
         let until = asked_at + switch.pause_time_max;
         let (own, to) = self.look().await?;
         self.is_ready(&own, &to)?;
-        if failover::fits(&own, &to, &switch.dial) && self.fails_over(until).await? {
-            return Ok(());
+        if failover::fits(&own, &to, &switch.dial) {
+            ask_if_old(asked_at, wanted, self.own_way).await?;
+            if self.fails_over(until).await? {
+                return Ok(());
+            }
         }
         let held = self.hold(&own, until).await?;
         let ready = async {
             self.wait_until_has(&held, &announced).await?;
-            if asked_at.elapsed() > WANTED_AGE_MAX {
-                ask(wanted, self.own_way).await?;
-            }
+            ask_if_old(asked_at, wanted, self.own_way).await?;
             held.is_long_enough().then_some(()).ok_or_else(|| {
                 DriverError::NotYet(format!("{}: its writes were held for too long", self.own_way.address))
             })
@@ -285,6 +286,14 @@ async fn ask(wanted: &(dyn StillWanted + '_), own: &Way) -> Result<(), DriverErr
         return Ok(());
     }
     Err(DriverError::NotYet(format!("{}: its role is not to be given away any more", own.address)))
+}
+
+async fn ask_if_old(
+    asked_at: Instant,
+    wanted: &(dyn StillWanted + '_),
+    own: &Way,
+) -> Result<(), DriverError> {
+    if asked_at.elapsed() > WANTED_AGE_MAX { ask(wanted, own).await } else { Ok(()) }
 }
 
 /// Nothing listens there, and nothing that does is a store.
