@@ -1,13 +1,12 @@
 //! Programs of Debian with their libraries, unpacked below `target/peers`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-use crate::stores::{Apt, Store};
+use crate::stores::{Apt, Store, remove_folder};
 
 const SUITE: &str = "bookworm";
 const PROXIES: &[&str] = &["haproxy", "nginx", "libnginx-mod-stream"];
@@ -39,16 +38,25 @@ impl Programs {
     }
 
     fn fetch(folder: &Path, names: &[&str]) -> Result<Self> {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let root = folder.join("root");
-        if !folder.join(COMPLETE).is_file() {
-            fs::create_dir_all(folder)?;
+        let (root, complete) = (folder.join("root"), folder.join(COMPLETE));
+        if complete.is_file() {
+            return Ok(Self { root });
+        }
+        fs::create_dir_all(folder)?;
+        let lock = File::create(folder.join(".lock"))?;
+        lock.lock().with_context(|| format!("cannot lock {}", folder.display()))?;
+        // Meanwhile another thread or process may have fetched them.
+        if !complete.is_file() {
+            // What a fetch left that was cut off: packages of another day, or half of one.
+            let downloads = folder.join("downloads");
+            remove_folder(&downloads)?;
+            remove_folder(&root)?;
             let apt = Apt::open(&folder.join("apt"), &[SUITE])?;
             let mut packages = apt.libraries(names)?;
             packages.extend(names.iter().map(|name| (*name).to_owned()));
-            apt.unpack(&packages, &folder.join("downloads"), &root)?;
-            fs::write(folder.join(COMPLETE), SUITE)?;
+            apt.unpack(&packages, &downloads, &root)?;
+            remove_folder(&downloads)?;
+            fs::write(complete, SUITE)?;
         }
         Ok(Self { root })
     }

@@ -25,7 +25,7 @@ pub use apt::Apt;
 pub use catalogue::{CATALOGUE, Entry, Source};
 pub use layout::Store;
 pub use name::{Family, StoreName, Version, Wanted};
-pub use step::{STEP_TIME_MAX, STEP_TRIES_MAX};
+pub use step::{STEP_TIME_MAX, STEP_TRIES_MAX, remove_folder};
 
 use crate::progress::Progress;
 

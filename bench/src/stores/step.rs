@@ -10,10 +10,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 /// How often a step that needs the network is tried.
-pub const STEP_TRIES_MAX: u32 = 3;
-/// How long one try may take before it is ended.
-pub const STEP_TIME_MAX: Duration = Duration::from_secs(300);
-const PAUSE_BETWEEN_TRIES: Duration = Duration::from_secs(2);
+pub const STEP_TRIES_MAX: u32 = 6;
+/// How long one try may take before it is ended: a slow line, not a dead one, which the programs notice themselves.
+pub const STEP_TIME_MAX: Duration = Duration::from_secs(600);
+/// A step that has taken this long in all is not tried again.
+const TRIES_TIME_MAX: Duration = Duration::from_secs(900);
+/// After the first try, and twice as long after each one more: a mirror that has too much to do, or is itself
+/// being brought up to date, needs a minute.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 const STDERR_TAIL_LINES: usize = 8;
 
@@ -24,14 +28,20 @@ pub fn run(step: &str, command: &mut Command) -> Result<String> {
 }
 
 /// Runs what `make` makes until it succeeds, at most [`STEP_TRIES_MAX`] times.
-pub fn run_retried(step: &str, mut make: impl FnMut() -> Command) -> Result<String> {
+pub fn run_retried(step: &str, make: impl FnMut() -> Command) -> Result<String> {
+    run_with_pauses(step, make, FIRST_PAUSE)
+}
+
+fn run_with_pauses(step: &str, mut make: impl FnMut() -> Command, first_pause: Duration) -> Result<String> {
+    let (begun, mut pause) = (Instant::now(), first_pause);
     let mut tries = 1;
     loop {
         match run(step, &mut make()) {
             Ok(output) => return Ok(output),
-            Err(_) if tries < STEP_TRIES_MAX => {
+            Err(_) if tries < STEP_TRIES_MAX && begun.elapsed() < TRIES_TIME_MAX => {
                 tries += 1;
-                thread::sleep(PAUSE_BETWEEN_TRIES);
+                thread::sleep(pause);
+                pause = pause.saturating_mul(2);
             }
             Err(error) => return Err(error.context(format!("given up after {tries} tries"))),
         }
@@ -109,6 +119,32 @@ mod tests {
         for part in ["unpack the thing", "sh -c", "exit status: 7", "one\ntwo"] {
             assert!(error.contains(part), "{part:?} is not in {error:?}");
         }
+    }
+
+    #[test]
+    fn a_step_that_fails_is_tried_again_so_often_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let tried = folder.path().join("tried");
+        let until = |wanted: u32| {
+            fs::write(&tried, "").unwrap();
+            let script = format!(r#"echo x >> "$0"; [ "$(wc -l < "$0")" -ge {wanted} ] && echo done"#);
+            let make = || {
+                let mut command = Command::new("sh");
+                command.args(["-c", &script]).arg(&tried);
+                command
+            };
+            let ended = run_with_pauses("ask the mirror", make, Duration::from_millis(1));
+            (ended, u32::try_from(fs::read_to_string(&tried).unwrap().lines().count()).unwrap())
+        };
+        for wanted in [1, 3, STEP_TRIES_MAX] {
+            let (ended, tries) = until(wanted);
+            assert_eq!((ended.unwrap().as_str(), tries), ("done\n", wanted));
+        }
+        let (ended, tries) = until(STEP_TRIES_MAX + 1);
+        let error = format!("{:#}", ended.unwrap_err());
+        let given_up = format!("given up after {STEP_TRIES_MAX} tries: ask the mirror: `sh -c");
+        assert!(error.starts_with(&given_up), "{error}");
+        assert_eq!(tries, STEP_TRIES_MAX);
     }
 
     #[test]

@@ -56,7 +56,8 @@ impl Pip {
         let step = format!("wheel {requirement}");
         step::run_retried(&step, || {
             let mut command = self.command();
-            command.args(["--quiet", "--disable-pip-version-check", "download", "--no-deps"]);
+            command.args(["--quiet", "--disable-pip-version-check", "--timeout", "30", "--retries", "5"]);
+            command.args(["download", "--no-deps"]);
             command.args(["--only-binary=:all:", "--implementation", "cp", "--python-version", wheel.python]);
             for platform in wheel.platforms {
                 command.args(["--platform", platform]);
