@@ -2,6 +2,9 @@
 
 use std::{
     collections::VecDeque,
+    future::pending,
+    io,
+    os::fd::AsFd,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -9,8 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    process::Command,
-    sync::mpsc,
+    process::{Child, ChildStderr, ChildStdout, Command},
     time::timeout,
 };
 
@@ -18,13 +20,11 @@ use tokio::{
 pub const OUTPUT_LINES_MAX: usize = 64;
 /// Bytes of one line of it; the rest is cut off, visibly.
 pub const OUTPUT_LINE_BYTES_MAX: usize = 512;
-/// What a hook started may keep its output open; it is read no longer once the hook has ended.
+/// What a hook started may keep its output open; it is waited for no longer once the hook has ended.
 const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 /// Between the request to end and the end.
 const END_TIME_MAX: Duration = Duration::from_secs(2);
 const READ_BYTES: usize = 4096;
-/// Chunks of output that may wait to be cut into lines.
-const CHUNKS_MAX: usize = 16;
 
 /// How it went, and what it said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,57 +47,91 @@ pub async fn run(program: &str, arguments: &[String], time_max: Duration) -> Ran
         }
     };
     let mut group = Group { id: child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)) };
-    let (chunks, mut read) = mpsc::channel(CHUNKS_MAX);
-    let readers = [
-        child.stdout.take().map(|output| tokio::spawn(pass(output, chunks.clone()))),
-        child.stderr.take().map(|output| tokio::spawn(pass(output, chunks))),
-    ];
-    let mut lines = Lines::default();
-    let ended = timeout(time_max, async {
-        loop {
-            tokio::select! {
-                ended = child.wait() => return ended,
-                Some(chunk) = read.recv() => lines.take(&chunk),
-            }
-        }
-    })
-    .await;
+    let mut output = Output::of(&mut child);
+    let ended = timeout(time_max, output.until_end(&mut child)).await;
     let ended = match ended {
         Ok(Ok(status)) => outcome(program, status),
         Ok(Err(error)) => Err(format!("{program} can't be waited for: {error}")),
         Err(_) => {
             group.signal(Signal::TERM);
-            let _in_time = timeout(END_TIME_MAX, child.wait()).await;
+            let _in_time = timeout(END_TIME_MAX, output.until_end(&mut child)).await;
             group.signal(Signal::KILL);
             Err(format!("{program} did not end within {time_max:?}, and was ended"))
         }
     };
     // Whatever it left behind is what it was run for.
     group.id = None;
-    let rest = async {
-        while let Some(chunk) = read.recv().await {
-            lines.take(&chunk);
-        }
-    };
-    let _until_then = timeout(OUTPUT_GRACE, rest).await;
-    for reader in readers.into_iter().flatten() {
-        reader.abort();
-    }
-    Ran { ended, output: lines.finish() }
+    let _until_then = timeout(OUTPUT_GRACE, output.until_closed()).await;
+    Ran { ended, output: output.finish() }
 }
 
 fn outcome(program: &str, status: ExitStatus) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err(format!("{program} ended with {status}")) }
 }
 
-async fn pass(mut output: impl AsyncRead + Unpin, to: mpsc::Sender<Vec<u8>>) {
-    let mut buffer = [0; READ_BYTES];
-    while let Ok(read @ 1..) = output.read(&mut buffer).await {
-        let chunk = buffer.get(..read).unwrap_or_default().to_vec();
-        if to.send(chunk).await.is_err() {
-            return;
+/// What it says, by both ways.
+struct Output {
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    lines: Lines,
+}
+
+impl Output {
+    fn of(child: &mut Child) -> Self {
+        Self { stdout: child.stdout.take(), stderr: child.stderr.take(), lines: Lines::default() }
+    }
+
+    async fn until_end(&mut self, child: &mut Child) -> io::Result<ExitStatus> {
+        loop {
+            tokio::select! {
+                ended = child.wait() => return ended,
+                () = self.take_next() => {}
+            }
         }
     }
+
+    async fn until_closed(&mut self) {
+        while self.stdout.is_some() || self.stderr.is_some() {
+            self.take_next().await;
+        }
+    }
+
+    async fn take_next(&mut self) {
+        let [mut out, mut err] = [[0; READ_BYTES]; 2];
+        let said = tokio::select! {
+            said = next(&mut self.stdout, &mut out) => said,
+            said = next(&mut self.stderr, &mut err) => said,
+        };
+        self.lines.take(said);
+    }
+
+    /// With what is in the pipes by now: of what the hook itself said nothing is lost, however late it is read.
+    fn finish(mut self) -> Vec<String> {
+        let pipes = [self.stdout.as_ref().map(AsFd::as_fd), self.stderr.as_ref().map(AsFd::as_fd)];
+        let mut buffer = [0; READ_BYTES];
+        for pipe in pipes.into_iter().flatten() {
+            let mut left = usize::try_from(rustix::io::ioctl_fionread(pipe).unwrap_or(0)).unwrap_or(0);
+            while left > 0 {
+                let part = buffer.get_mut(..left.min(READ_BYTES)).unwrap_or_default();
+                let Ok(count @ 1..) = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut *part)) else {
+                    break;
+                };
+                self.lines.take(part.get(..count).unwrap_or_default());
+                left = left.saturating_sub(count);
+            }
+        }
+        self.lines.finish()
+    }
+}
+
+/// What comes next; nothing does once it is closed.
+async fn next<'a>(output: &mut Option<impl AsyncRead + Unpin>, buffer: &'a mut [u8]) -> &'a [u8] {
+    let Some(open) = output else { return pending().await };
+    let count = open.read(buffer).await.unwrap_or(0);
+    if count == 0 {
+        *output = None;
+    }
+    buffer.get(..count).unwrap_or_default()
 }
 
 /// Ended when it is dropped.
@@ -201,9 +235,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let pid = folder.path().join("pid");
         let script = format!("trap '' TERM; sleep 1000 & echo $! > {}; wait; sleep 1000", pid.display());
-        let ran = shell(&script, Duration::from_millis(500)).await;
-        assert_eq!(ran.ended, Err("/bin/sh did not end within 500ms, and was ended".to_owned()));
-        let child = std::fs::read_to_string(pid).unwrap();
+        let mut time_max = Duration::from_millis(500);
+        let child = loop {
+            let ran = shell(&script, time_max).await;
+            assert_eq!(ran.ended, Err(format!("/bin/sh did not end within {time_max:?}, and was ended")));
+            let child = std::fs::read_to_string(&pid).unwrap_or_default();
+            if !child.is_empty() {
+                break child;
+            }
+            // It was ended before it had got so far.
+            time_max *= 2;
+            assert!(time_max < LONG, "it starts nothing");
+        };
         let gone = || {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
             stat.is_empty() || stat.contains(") Z ")
