@@ -72,8 +72,9 @@ impl Shared {
     /// How the last reload went, for status and metric.
     pub fn record_reload(&self, outcome: Result<(), String>) -> Result<ConfigStatus, String> {
         let label = if outcome.is_ok() { "loaded" } else { "refused" };
-        self.metrics.config_reloads.with_label_values(&[label]).inc();
         let mut status = self.reloads();
+        // Whoever sees it counted sees how it went.
+        self.metrics.config_reloads.with_label_values(&[label]).inc();
         match outcome {
             Ok(()) => {
                 *status = ConfigStatus { loaded_at_unix_s: unix_now_s(), last_error: None };
