@@ -1,4 +1,7 @@
+use std::net::SocketAddr;
+
 use clap::{CommandFactory, error::ErrorKind};
+use segue_bench::port;
 
 use super::*;
 use crate::admin::{
@@ -120,7 +123,7 @@ async fn snapshots_are_fetched() {
 
 #[tokio::test]
 async fn no_sidecar_is_said_with_what_to_do() {
-    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let free = SocketAddr::from(([127, 0, 0, 1], port::free().unwrap()));
     let admin = AdminArgs { admin: Some(free.into()), config: None };
     let failure = losses::run(&LossesArgs { admin, json: false }).await.unwrap_err();
     assert_eq!(

@@ -123,10 +123,13 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 mod tests {
     use std::net::{Ipv4Addr, TcpStream};
 
+    use segue_bench::port;
+
     use super::{super::prepare_accepted, *};
 
+    /// At a port that no connection gets once it is closed.
     fn loopback() -> TcpListener {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port::free().unwrap())).unwrap()
     }
 
     #[test]

@@ -171,7 +171,7 @@ mod tests {
 
     use super::*;
 
-    const TIME_MAX: Duration = Duration::from_millis(500);
+    const LONG: Duration = Duration::from_secs(60);
 
     fn listening() -> (Arc<Listeners>, std::net::SocketAddr) {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -182,16 +182,20 @@ mod tests {
     }
 
     /// The running sidecar answers on a thread; what it makes of the successor.
-    fn handing_over(listeners: &Arc<Listeners>) -> (UnixStream, thread::JoinHandle<io::Result<i32>>) {
+    fn handing_over(
+        listeners: &Arc<Listeners>,
+        ready_time_max: Duration,
+    ) -> (UnixStream, thread::JoinHandle<io::Result<i32>>) {
         let (running, successor) = UnixStream::pair().unwrap();
         let listeners = listeners.clone();
-        (successor, thread::spawn(move || hand_over(&running, &listeners, &Notifier::default(), TIME_MAX)))
+        let hand_over = move || hand_over(&running, &listeners, &Notifier::default(), ready_time_max);
+        (successor, thread::spawn(hand_over))
     }
 
     #[test]
     fn the_successor_gets_every_socket_and_says_ready() {
         let (listeners, at) = listening();
-        let (successor, running) = handing_over(&listeners);
+        let (successor, running) = handing_over(&listeners, LONG);
         (&successor).write_all(ASKS).unwrap();
         let sockets = inherit::receive(&successor).unwrap();
         assert_eq!(sockets.iter().map(|socket| socket.local_addr().unwrap()).collect::<Vec<_>>(), [at]);
@@ -203,7 +207,7 @@ mod tests {
     #[test]
     fn a_successor_that_goes_away_is_no_successor() {
         let (listeners, at) = listening();
-        let (successor, running) = handing_over(&listeners);
+        let (successor, running) = handing_over(&listeners, LONG);
         (&successor).write_all(ASKS).unwrap();
         inherit::receive(&successor).unwrap();
         drop(successor);
@@ -214,7 +218,7 @@ mod tests {
     #[test]
     fn a_successor_that_is_never_ready_is_given_up() {
         let (listeners, _) = listening();
-        let (successor, running) = handing_over(&listeners);
+        let (successor, running) = handing_over(&listeners, Duration::from_millis(500));
         (&successor).write_all(ASKS).unwrap();
         inherit::receive(&successor).unwrap();
         assert_eq!(running.join().unwrap().unwrap_err().kind(), io::ErrorKind::WouldBlock);
@@ -225,7 +229,7 @@ mod tests {
     #[test]
     fn something_else_gets_nothing() {
         let (listeners, _) = listening();
-        let (mut successor, running) = handing_over(&listeners);
+        let (mut successor, running) = handing_over(&listeners, LONG);
         successor.write_all(b"SEGUEHO9").unwrap();
         let mut answer = Vec::new();
         successor.read_to_end(&mut answer).unwrap();

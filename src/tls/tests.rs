@@ -1,4 +1,8 @@
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use prometheus::{IntCounterVec, Opts};
 use segue_bench::authority::{Authority, Certificate};
@@ -120,16 +124,24 @@ fn renewed_files_are_used_once_they_fit_each_other() {
     current.follow_files(&in_use());
     assert!(*in_use() == first && counted() == [0, 0]);
 
+    // The clock of files is too coarse to tell two writes from each other.
+    let written = |file, after_s| {
+        let file = fs::File::options().write(true).open(file).unwrap();
+        file.set_modified(SystemTime::now() + Duration::from_secs(after_s)).unwrap();
+    };
     // Half of a renewal: the key comes later.
     let old_key = fs::read(&files.key).unwrap();
     authority.issue("n1").unwrap();
     let new_key = fs::read(&files.key).unwrap();
     fs::write(&files.key, old_key).unwrap();
+    written(&files.certificate, 10);
+    written(&files.key, 10);
     current.follow_files(&in_use());
     current.follow_files(&in_use());
     assert!(*in_use() == first && counted() == [0, 1], "said more than once: {:?}", counted());
 
     fs::write(&files.key, new_key).unwrap();
+    written(&files.key, 20);
     current.follow_files(&in_use());
     assert!(*in_use() != first && counted() == [1, 1], "{:?}", counted());
 }

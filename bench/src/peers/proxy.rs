@@ -16,7 +16,7 @@ use crate::child::{ChildProcess, wait_for};
 use crate::port;
 use crate::sidecar::Sidecar;
 
-const START_TIME_MAX: Duration = Duration::from_secs(10);
+const START_TIME_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rival {
