@@ -119,7 +119,7 @@ fn files_in(folder: &Path) -> Vec<String> {
 fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     let start = Instant::now();
     while !there() {
-        assert!(start.elapsed() < Duration::from_secs(10), "still waiting for {what} after 10 s");
+        assert!(start.elapsed() < Duration::from_secs(60), "still waiting for {what} after 60 s");
         thread::sleep(Duration::from_millis(10));
     }
 }

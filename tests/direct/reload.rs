@@ -12,7 +12,7 @@ use std::{
 
 use segue_bench::{child::wait_for, port, sidecar::Sidecar};
 
-const WAIT_MAX: Duration = Duration::from_secs(10);
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A store that sends back what it hears, after its own name.
 pub fn store(name: u8) -> u16 {

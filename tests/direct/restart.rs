@@ -17,7 +17,7 @@ use segue_bench::{
 
 use crate::reload::{ask, dial, store};
 
-const WAIT_MAX: Duration = Duration::from_secs(20);
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 fn config([link, admin, metrics]: [u16; 3]) -> String {
     format!(
@@ -40,9 +40,8 @@ fn activate(folder: &Path, sockets: [TcpListener; 3]) -> ChildProcess {
 }
 
 fn loopback() -> (TcpListener, u16) {
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = socket.local_addr().unwrap().port();
-    (socket, port)
+    let port = port::free().unwrap();
+    (TcpListener::bind(("127.0.0.1", port)).unwrap(), port)
 }
 
 #[test]

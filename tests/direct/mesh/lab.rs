@@ -10,10 +10,10 @@ use std::{
 
 use segue::{
     cluster::{Agreement, Machine, NotAgreed, Standing, raft},
-    config::{Mesh, MeshMember},
+    config::{Mesh, MeshMember, StoreAddress},
     tls::{self, AuthClients, Files, Keys},
 };
-use segue_bench::authority::Certificate;
+use segue_bench::{authority::Certificate, port};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::{runtime::Handle, time::timeout};
@@ -77,8 +77,10 @@ impl Lab {
     }
 
     pub fn add(&mut self, id: &str, witness: bool) {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let address = listener.local_addr().unwrap().into();
+        // Not one of the ports that any connection may get while the member is away.
+        let address = SocketAddr::from(([127, 0, 0, 1], port::free().unwrap()));
+        let listener = TcpListener::bind(address).unwrap();
+        let address = StoreAddress::from(address);
         self.members.push(MeshMember { id: id.into(), address, witness });
         self.listeners.push(Some(listener));
         self.keys.push(None);
@@ -192,4 +194,21 @@ pub async fn note(one: &Joined, text: &str) -> usize {
         }
     };
     timeout(PATIENCE, proposed).await.unwrap_or_else(|_| panic!("{text} was not agreed on in time"))
+}
+
+/// Until all of them see another one lead; asks again where nobody led just then, or the old one was elected again.
+pub async fn hand_over(joined: &[Joined], from: usize) {
+    let name = format!("n{}", from + 1);
+    let is_done =
+        |one: &Joined| one.standing().borrow().leader.as_ref().is_some_and(|leader| **leader != *name);
+    let mut polls = tokio::time::interval(Duration::from_millis(50));
+    let handed_over = async {
+        while !joined.iter().all(is_done) {
+            polls.tick().await;
+            if let Err(error) = joined[from].hand_over().await {
+                eprintln!("{name}: {error}");
+            }
+        }
+    };
+    timeout(PATIENCE, handed_over).await.unwrap_or_else(|_| panic!("{name} still leads"));
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lab::{Lab, PATIENCE, leader, note, notes, stands, stop};
+use lab::{Lab, PATIENCE, hand_over, leader, note, notes, stands, stop};
 use segue::cluster::{NotAgreed, Standing, raft};
 use segue_bench::{port, sidecar::Sidecar};
 use serde_json::Value;
@@ -95,18 +95,13 @@ async fn the_role_is_handed_over_when_asked() {
     let joined = lab.start_all().await;
     let first = leader(&joined).await;
     note(&joined[first], "a").await;
-    let name = format!("n{}", first + 1);
     stands(&joined[first], "the others are there", |standing| {
         standing.members.iter().all(|member| member.reachable)
     })
     .await;
-    joined[first].hand_over().await.unwrap();
-    let other = |standing: &Standing| standing.leader.as_ref().is_some_and(|leader| **leader != *name);
-    for one in &joined {
-        stands(one, "another leads", other).await;
-    }
+    hand_over(&joined, first).await;
     // Where another leads, it is done already.
-    joined[first].hand_over().await.unwrap();
+    hand_over(&joined, first).await;
     note(&joined[first], "b").await;
     notes(&joined[first], &texts(&["a", "b"])).await;
     stop(&joined).await;
