@@ -1,5 +1,5 @@
 //! A neighbour of this host that lives as long as a thread: a network of its own, joined to the host's by a
-//! veth pair. The kernel takes both away with the thread, however the process ends.
+//! veth pair. Where the process ends before the thread has taken both away, the kernel does.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -30,6 +30,8 @@ pub(super) struct Neighbour {
     jobs: Option<Sender<Job>>,
     done: Receiver<Result<String, String>>,
     thread: Option<JoinHandle<()>>,
+    /// The host's end of the pair, once there is one.
+    host_link: Option<String>,
 }
 
 impl Neighbour {
@@ -45,7 +47,7 @@ impl Neighbour {
                 }
             }
         });
-        let neighbour = Self { jobs: Some(jobs), done, thread: Some(thread) };
+        let mut neighbour = Self { jobs: Some(jobs), done, thread: Some(thread), host_link: None };
         let task = neighbour.run(|| {
             #[expect(deprecated, reason = "its successor is unsafe, for the sake of other namespaces")]
             let moved = unshare(UnshareFlags::NEWNET);
@@ -58,6 +60,7 @@ impl Neighbour {
         configure(&format!(
             "link add {host_link} address {HOST_MAC} type veth peer name {GUEST_LINK} netns {network}"
         ))?;
+        neighbour.host_link = Some(host_link.clone());
         configure(&format!("link set {host_link} up"))?;
         for family in families {
             let (host, guest) = match family {
@@ -99,6 +102,10 @@ impl Neighbour {
 
 impl Drop for Neighbour {
     fn drop(&mut self) {
+        if let Some(host_link) = &self.host_link {
+            // The kernel would do it some time after the thread's end. Nothing is left to tell an error to.
+            let _gone = configure(&format!("link delete {host_link}"));
+        }
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             // It has nothing more to tell.
@@ -110,7 +117,7 @@ impl Drop for Neighbour {
 /// Usable at once: nobody else is asked whether an IPv6 address is taken.
 fn address(address: &str, link: &str) -> String {
     let nodad = if address.contains(':') { " nodad" } else { "" };
-    format!("address add {address} dev {link}{nodad}")
+    format!("address replace {address} dev {link}{nodad}")
 }
 
 fn configure(command: &str) -> Result<String, String> {

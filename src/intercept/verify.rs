@@ -11,7 +11,7 @@ use std::{
     fmt,
     io::{
         self,
-        ErrorKind::{ConnectionRefused, TimedOut},
+        ErrorKind::{ConnectionRefused, HostUnreachable, TimedOut},
     },
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     thread,
@@ -33,6 +33,8 @@ use crate::config::{Cidr, Config, StoreProcess};
 
 /// How long one connection may take to reach its rule; it need not open.
 const CONNECT_TIME_MAX: Duration = Duration::from_millis(500);
+/// So many connections are tried before a rule counts as not reached: one may be lost, or late, on a busy host.
+const TRIES_MAX: u32 = 2;
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What became of one rule.
@@ -86,21 +88,27 @@ fn prove(
     before: u64,
     neighbour: Result<&Neighbour, &String>,
 ) -> Result<Outcome, InterceptError> {
-    let connected = match connection(plan, config, rule) {
-        Ok(connection) => connection.open(neighbour),
-        Err(why) => return Ok(Outcome::NotProved(why)),
-    };
-    let deadline = Instant::now() + CONNECT_TIME_MAX;
-    while Instant::now() < deadline {
-        if counter(plan, rule)?.is_some_and(|after| after > before) {
-            return Ok(Outcome::Proved);
+    let mut why = String::new();
+    for _ in 0..TRIES_MAX {
+        why = match connection(plan, config, rule) {
+            Ok(connection) => match connection.open(neighbour) {
+                Ok(what) => format!("{what} did not reach it"),
+                Err(why) => why,
+            },
+            Err(why) => return Ok(Outcome::NotProved(why)),
+        };
+        let deadline = Instant::now() + CONNECT_TIME_MAX;
+        loop {
+            if counter(plan, rule)?.is_some_and(|after| after > before) {
+                return Ok(Outcome::Proved);
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            thread::sleep(POLL_INTERVAL);
         }
-        thread::sleep(POLL_INTERVAL);
     }
-    Ok(Outcome::NotProved(match connected {
-        Ok(what) => format!("{what} did not reach it"),
-        Err(why) => why,
-    }))
+    Ok(Outcome::NotProved(why))
 }
 
 /// Packets that a rule has taken; `None` where it is not in place.
@@ -263,8 +271,10 @@ impl Connection {
             socket.bind(&SocketAddr::new(from, 0).into()).map_err(failed)?;
         }
         match socket.connect_timeout(&self.to.into(), CONNECT_TIME_MAX) {
-            // Refused or unanswered: it has met the rules as well.
-            Err(error) if !matches!(error.kind(), ConnectionRefused | TimedOut) => Err(failed(error)),
+            // Refused or unanswered, or nobody has the address: it has met the rules as well.
+            Err(error) if !matches!(error.kind(), ConnectionRefused | HostUnreachable | TimedOut) => {
+                Err(failed(error))
+            }
             _ => Ok(what),
         }
     }
