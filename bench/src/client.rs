@@ -46,6 +46,14 @@ impl Info {
         self.text.lines().filter_map(|line| line.trim_end().split_once(':'))
     }
 
+    /// Whether the store writes its append-only file anew, or is going to.
+    ///
+    /// # Errors
+    /// The fields are absent.
+    pub fn rewrites_aof(&self) -> Result<bool> {
+        Ok(self.number("aof_rewrite_in_progress")? > 0 || self.number("aof_rewrite_scheduled")? > 0)
+    }
+
     /// # Errors
     /// The field is absent or no number.
     pub fn number(&self, field: &str) -> Result<u64> {

@@ -9,10 +9,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
+use crate::child::wait_for;
+
 const CLIENTS: usize = 4;
 const BETWEEN: Duration = Duration::from_millis(2);
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 const ANSWERS_MIN: u64 = 100;
+/// How long they may take to get as many.
+const ANSWERS_TIME_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct Clients {
@@ -43,11 +47,15 @@ impl Clients {
         Self { stop, answered, threads }
     }
 
-    /// Ends them.
+    /// Ends them, once they had answers enough.
     ///
     /// # Errors
     /// One was refused, or got no answer or a wrong one.
     pub fn assert_none_refused(self) -> Result<()> {
+        wait_for(ANSWERS_TIME_MAX, || {
+            let is_enough = self.answered.load(Relaxed) > ANSWERS_MIN;
+            Ok((is_enough || self.threads.iter().any(JoinHandle::is_finished)).then_some(()))
+        })?;
         self.stop.store(true, Relaxed);
         for thread in self.threads {
             thread.join().map_err(|_| anyhow!("a client panicked"))??;

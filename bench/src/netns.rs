@@ -9,15 +9,23 @@ use std::{
     os::fd::AsFd,
     path::PathBuf,
     process::{self, Command},
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::child::wait_for;
+
 /// Hosts of one network; their addresses end in 1, 2, …
 pub const HOSTS_MAX: u8 = 9;
+/// The kernel joins links on its own time.
+const JOIN_TIME_MAX: Duration = Duration::from_secs(20);
 /// The rules by which a host blocks a port.
 const BLOCKED: &str = "segue_lab_blocked";
 
@@ -60,14 +68,18 @@ impl Network {
         let name = format!("segue-{}-{}", process::id(), NEXT.fetch_add(1, Relaxed));
         let bridge = format!("{name}-bridge");
         let mut network = Self { bridge: bridge.clone(), hosts: Vec::new() };
-        ip(&format!("netns add {bridge}"))?;
+        add(&bridge)?;
         ip(&format!("-n {bridge} link add bridge type bridge"))?;
         ip(&format!("-n {bridge} link set bridge up"))?;
         for number in 1..=hosts {
             let host = Host { namespace: format!("{name}-{number}"), number };
-            ip(&format!("netns add {}", host.namespace))?;
+            add(&host.namespace)?;
             network.hosts.push(host.clone());
             host.join(&bridge)?;
+        }
+        for host in &network.hosts {
+            let joined = wait_for(JOIN_TIME_MAX, || Ok(host.is_joined()?.then_some(())))?;
+            joined.with_context(|| format!("host {} is not joined to its network", host.number))?;
         }
         Ok(network)
     }
@@ -166,6 +178,19 @@ impl Host {
         ip(&format!("-n {namespace} link set lo up"))?;
         ip(&format!("-n {namespace} link set eth0 up"))
     }
+
+    fn is_joined(&self) -> Result<bool> {
+        let shown =
+            output(Command::new("ip").args(["-n", &self.namespace, "-brief", "link", "show", "eth0"]))?;
+        Ok(shown.split_whitespace().nth(1) == Some("UP"))
+    }
+}
+
+/// The first one makes the folder of all: one at a time.
+fn add(namespace: &str) -> Result<()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    ip(&format!("netns add {namespace}"))
 }
 
 fn ip(arguments: &str) -> Result<()> {

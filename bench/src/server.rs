@@ -132,8 +132,7 @@ impl Server {
     /// # Errors
     /// The store does not answer.
     pub fn rewrites_aof(&self) -> Result<bool> {
-        let info = self.info("persistence")?;
-        Ok(info.number("aof_rewrite_in_progress")? > 0 || info.number("aof_rewrite_scheduled")? > 0)
+        self.info("persistence")?.rewrites_aof()
     }
 
     /// Makes it a replica of whatever listens on this loopback port.

@@ -41,8 +41,8 @@ struct Shared {
 pub struct Write {
     writer: usize,
     number: u64,
-    /// Since the writers' start.
-    at: Duration,
+    /// When it was begun, since the writers' start.
+    pub at: Duration,
 }
 
 #[derive(Debug)]
@@ -77,6 +77,12 @@ impl Writers {
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.shared.acknowledged.load(Relaxed)
+    }
+
+    /// Since their start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.shared.started.elapsed()
     }
 
     #[must_use]
