@@ -7,6 +7,8 @@ use segue_bench::{child::wait_for, netns::Host, sidecar::Sidecar};
 
 use crate::lab;
 
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
+
 /// The upgraded master has a sidecar, its legacy replica has none.
 fn master_is_intercepted(mode: &str, ipv6: bool) -> Result<()> {
     let Some(network) = lab::network(2)? else { return Ok(()) };
@@ -132,6 +134,8 @@ fn two_sidecars(mode: &str) -> Result<()> {
 
     // Without a snapshot there is no header to tell one release from another.
     let before = lab::replication_link(n2, &older)?["id"].clone();
+    let full_syncs = || n1.enter(|| master.info("stats")?.number("sync_full"));
+    let full_syncs_before = full_syncs()?;
     redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("replica").exec(&mut client)?;
     let again = wait_for(lab::SYNC_TIME_MAX, || {
         let links = lab::links(n2, &older)?;
@@ -141,7 +145,7 @@ fn two_sidecars(mode: &str) -> Result<()> {
     lab::await_link_up(n2, &replica, logs)?;
     translated_once(&mut client, [(n1, &newer), (n2, &older)])?;
     lab::assert_equal((n1, &master), (n2, &replica))?;
-    ensure!(n1.enter(|| master.info("stats"))?.number("sync_full")? == 1, "a second full sync");
+    ensure!(full_syncs()? == full_syncs_before, "a second full sync");
     ensure!(n2.enter(|| older.losses())?["recent"] == serde_json::json!([]), "losses at the older end");
     Ok(())
 }
@@ -185,7 +189,7 @@ fn exclusions_clients_and_loops() -> Result<()> {
         let ping = |host: &Host| {
             host.enter(|| {
                 let client = redis::Client::open(format!("redis://{}:6379/", n1.ipv4()))?;
-                let mut connection = client.get_connection_with_timeout(Duration::from_secs(2))?;
+                let mut connection = client.get_connection_with_timeout(CONNECT_TIME_MAX)?;
                 let answer: String = redis::cmd("PING").query(&mut connection)?;
                 ensure!(answer == "PONG", "{answer}");
                 Ok(connection)
@@ -194,8 +198,11 @@ fn exclusions_clients_and_loops() -> Result<()> {
         let excluded = ping(n3)?;
         ensure!(lab::links(n1, &sidecar)?.is_empty(), "{mode}: an excluded host was intercepted");
         let mut caught = ping(n2)?;
-        let links = lab::links(n1, &sidecar)?;
-        ensure!(links.len() == 1 && links[0]["verdict"] == "client", "{mode}: {links:#?}");
+        let is_clients = wait_for(lab::SYNC_TIME_MAX, || {
+            let links = lab::links(n1, &sidecar)?;
+            Ok((links.len() == 1 && links[0]["verdict"] == "client").then_some(()))
+        })?;
+        is_clients.with_context(|| format!("{mode}: {:#?}", lab::links(n1, &sidecar)))?;
         let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut caught)?;
         let own = format!("addr={}:", n2.ipv4());
         ensure!(list.contains(&own) == (mode == "tproxy"), "{mode}: the store sees {list}");
@@ -203,7 +210,7 @@ fn exclusions_clients_and_loops() -> Result<()> {
 
         // The listener itself, by its own address.
         let _dialled = n2.enter(|| Ok(TcpStream::connect((n1.ipv4(), 15001))?))?;
-        let refused = wait_for(Duration::from_secs(5), || {
+        let refused = wait_for(lab::SYNC_TIME_MAX, || {
             let refused = n1.enter(|| sidecar.metric("segue_refusals_total{reason=\"self-loop\"}"))?;
             Ok(refused.filter(|count| *count == 1.0))
         })?;
