@@ -15,7 +15,9 @@ use super::client::{self, Client};
 use crate::lab::{self, STORE_PORT, STORE_USER};
 
 /// A cluster's own clocks run in seconds; a machine under load takes its time.
-pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(90);
+pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(120);
+/// With it nobody takes a node that a busy machine keeps from answering for dead.
+pub const PATIENT_MS: u32 = 30_000;
 const SLOTS: u32 = 16_384;
 
 /// What a cluster is made of.
@@ -30,6 +32,7 @@ pub struct Plan<'a> {
     pub bus: bool,
     /// Valkey announces addresses for its clients, on the bus.
     pub announce: bool,
+    pub node_timeout_ms: u32,
 }
 
 /// Dropped in this order: what runs on the hosts goes before them.
@@ -83,7 +86,8 @@ impl Cluster {
         let mut nodes = Vec::new();
         for (host, store) in hosts.iter().zip(&stores) {
             let own = host.ipv4();
-            let mut arguments = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", "4000"];
+            let node_timeout_ms = plan.node_timeout_ms.to_string();
+            let mut arguments = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", &node_timeout_ms];
             if plan.announce && store.starts_with("valkey") {
                 arguments.extend(["--cluster-announce-client-ipv4", &own]);
             }
@@ -116,13 +120,21 @@ impl Cluster {
             first.cluster::<()>(&["MEET", &node.host.ipv4(), &STORE_PORT.to_string()])?;
         }
         self.await_all("all nodes know each other", |node| {
-            let known = format!("cluster_known_nodes:{}", self.nodes.len());
-            Ok(node.info_has("CLUSTER", "INFO", &known)? && !node.nodes_text()?.contains("handshake"))
+            let known = node.nodes_text()?;
+            Ok(known.lines().count() == self.nodes.len() && !known.contains("handshake"))
         })?;
         for (index, node) in self.nodes.iter().enumerate().skip(masters) {
             node.cluster::<()>(&["REPLICATE", &self.nodes[index - masters].id])?;
         }
         self.await_ok()
+    }
+
+    pub fn set_node_timeout(&self, milliseconds: u32) -> Result<()> {
+        for node in &self.nodes {
+            let mut set = redis::cmd("CONFIG");
+            set.arg("SET").arg("cluster-node-timeout").arg(milliseconds).exec(&mut node.client()?)?;
+        }
+        Ok(())
     }
 
     /// The state is ok everywhere, and every replica is linked.

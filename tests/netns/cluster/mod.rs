@@ -11,9 +11,11 @@ use segue_bench::child::wait_for;
 use crate::lab::STORE_PORT;
 use client::Load;
 use keys::Keys;
-use lab::{Cluster, Node, Plan, SETTLE_TIME_MAX};
+use lab::{Cluster, Node, PATIENT_MS, Plan, SETTLE_TIME_MAX};
 
 const SLOTS_MOVED: u32 = 1000;
+/// What takes longer to answer is gone.
+const IMPATIENT_MS: u32 = 4000;
 
 /// Half of the six nodes are newer, have a sidecar, and are joined to an older one as master or replica.
 fn serves_through_all(older: &str, newer: &str, mode: &str) -> Result<()> {
@@ -24,6 +26,7 @@ fn serves_through_all(older: &str, newer: &str, mode: &str) -> Result<()> {
         mode,
         bus: true,
         announce: false,
+        node_timeout_ms: PATIENT_MS,
     };
     let Some(mut cluster) = Cluster::start(&plan)? else { return Ok(()) };
     cluster.assert_addresses()?;
@@ -43,13 +46,16 @@ fn serves_through_all(older: &str, newer: &str, mode: &str) -> Result<()> {
     cluster.await_ok()?;
 
     // The newer master dies; its older replica takes over, and it comes back as a replica of that one.
+    cluster.set_node_timeout(IMPATIENT_MS)?;
     cluster.nodes[1].server.kill9()?;
     let heir = &cluster.nodes[4];
     wait_for(SETTLE_TIME_MAX, || Ok((heir.role()? == "master").then_some(())))?
         .with_context(|| format!("no replica takes over\n{}", heir.server.log_text()))?;
     cluster.nodes[1].restart()?;
+    let back = &cluster.nodes[1];
+    wait_for(SETTLE_TIME_MAX, || Ok((back.role()? == "slave").then_some(())))?
+        .with_context(|| format!("the old master does not follow the new one\n{}", cluster.logs()))?;
     cluster.await_ok()?;
-    ensure!(cluster.nodes[1].role()? == "slave", "the old master does not follow the new one");
 
     let written = load.stop().with_context(|| cluster.logs())?;
     ensure!(written.confirmed.len() > 100, "hardly any load: {} writes", written.count);
@@ -64,7 +70,6 @@ fn of_6_0_and_8_0() -> Result<()> {
 }
 
 #[test]
-
 fn of_7_0_and_valkey() -> Result<()> {
     serves_through_all("redis-7.0", "valkey-9.1", "tproxy")
 }
@@ -80,6 +85,7 @@ fn of_8_0_and_valkey() -> Result<()> {
         mode: "redirect",
         bus,
         announce: bus,
+        node_timeout_ms: IMPATIENT_MS,
     };
     let Some(alone) = Cluster::start(&plan(false))? else { return Ok(()) };
     let names_a_secret = || {
@@ -105,7 +111,8 @@ fn of_8_0_and_valkey() -> Result<()> {
     let secret = |node: &Node| -> Result<redis::Value> {
         Ok(redis::cmd("DEBUG").arg("INTERNAL_SECRET").query(&mut node.client()?)?)
     };
-    ensure!(secret(&cluster.nodes[0])? == secret(&cluster.nodes[2])?, "Redis' own secret is not shared");
+    let is_shared = || Ok((secret(&cluster.nodes[0])? == secret(&cluster.nodes[2])?).then_some(()));
+    wait_for(SETTLE_TIME_MAX, is_shared)?.context("Redis' own secret is not shared")?;
     Keys::write(&mut cluster.client())?.assert_there(&mut cluster.client())?;
     let links = || crate::lab::links(&valkey.host, sidecar);
     // One in each direction with each.
