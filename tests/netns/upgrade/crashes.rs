@@ -112,15 +112,15 @@ fn crash(
     before()?;
     let kept_before = writers.acknowledged();
     if kept == Kept::Snapshots {
-        redis::cmd("SAVE").exec(&mut crashed.connect()?)?;
+        // It may be writing another one, for a replica.
+        let saved =
+            wait_for(RECOVERY_TIME_MAX, || Ok(redis::cmd("SAVE").exec(&mut crashed.connect()?).ok()))?;
+        saved.context("the master does not save")?;
     }
     await_more(&writers)?;
     crashed.kill();
+    let killed_at = writers.elapsed();
     sleep(DOWN_TIME);
-    let at_risk = match kept {
-        Kept::EachWrite => 0,
-        Kept::Snapshots => writers.acknowledged() - kept_before,
-    };
     // As whatever looks after services does, which knows of no roles.
     crashed.run("start", "", None)?;
     await_more(&writers)?;
@@ -130,6 +130,11 @@ fn crash(
     watch.assert_never_two()?;
     let master = level(sites.iter())?;
     let lost = master.host.enter(|| history.lost(STORE_PORT))?.len();
+    let begun_before = history.writes.iter().filter(|write| write.at < killed_at).count();
+    let at_risk = match kept {
+        Kept::EachWrite => 0,
+        Kept::Snapshots => u64::try_from(begun_before)?.saturating_sub(kept_before),
+    };
     Ok(Cost { acknowledged: history.writes.len(), at_risk, lost, pause })
 }
 

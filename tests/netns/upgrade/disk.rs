@@ -92,12 +92,17 @@ fn disks(node: &Node) -> Result<&Disks> {
 
 /// No node was touched, and this is why.
 fn is_refused(lab: &Lab, node: &Node, disk: &Disk) -> Result<()> {
-    lab.told(&["start", "--to", lab.plan.to])?;
-    let status = lab.await_phase("failed")?;
-    let reason = status["transaction"]["reason"].as_str().unwrap_or_default();
-    let of_node = reason.strip_prefix(&format!("preflight of {} failed: ", node.id));
-    let told = of_node.and_then(|told| told.split_once(" bytes are free at "));
-    let (free, rest) = told.with_context(|| reason.to_owned())?;
+    let mut reason = String::new();
+    // On a slow machine there may be another reason first, such as a store that does not answer in time.
+    let found = wait_for(TRANSACTION_TIME_MAX, || {
+        lab.told(&["start", "--to", lab.plan.to])?;
+        let status = lab.await_phase("failed")?;
+        reason = status["transaction"]["reason"].as_str().unwrap_or_default().to_owned();
+        let of_node = reason.strip_prefix(&format!("preflight of {} failed: ", node.id));
+        let told = of_node.and_then(|told| told.split_once(" bytes are free at "));
+        Ok(told.map(|(free, rest)| (free.to_owned(), rest.to_owned())))
+    })?;
+    let (free, rest) = found.with_context(|| reason.clone())?;
     ensure!(free.parse::<u64>()? <= LITTLE_BYTES, "{reason}");
     let rest_expected = format!("{} (disk_free_bytes_min = 1000000): make room", disk.folder.display());
     ensure!(rest == rest_expected, "{reason}");
@@ -222,9 +227,7 @@ fn full_disks_are_told_and_stop_nothing_that_runs() -> Result<()> {
         state_is_full(&lab, n3, || resume(&lab))?;
         data.make_room()?;
         goes_on_to(&lab, "upgraded")?;
-        let leader = lab.status()?["mesh"]["leader"].as_str().map(str::to_owned);
-        let leader = lab.named(&leader.context("nobody leads")?)?;
-        state_is_full(&lab, leader, || {
+        state_is_full(&lab, lab.leader()?, || {
             let _any = lab.nodes.iter().any(|node| node.told(&["pause"]).is_ok());
             resume(&lab);
         })?;

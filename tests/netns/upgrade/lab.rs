@@ -4,7 +4,10 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::Command,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -78,6 +81,8 @@ pub struct Lab {
     /// Where clients are.
     pub clients: Host,
     pub network: Network,
+    /// The time of the newest line of the journal that any node has shown, in milliseconds since the epoch.
+    newest_ms: AtomicU64,
     _authority: Authority,
 }
 
@@ -113,10 +118,11 @@ impl Lab {
             let sidecar = Mutex::new(Arc::new(sidecar));
             nodes.push(Node { id: node_id(host), host: host.clone(), sidecar, site });
         }
-        let lab = Self { plan, nodes, clients, network, _authority: authority };
+        let newest_ms = AtomicU64::new(0);
+        let lab = Self { plan, nodes, clients, network, newest_ms, _authority: authority };
         let master = lab.node(0)?.dialled(lab.plan.way);
         for site in lab.sites().skip(1) {
-            let mut store = site.connect()?;
+            let mut store = site.await_connection()?;
             redis::cmd("REPLICAOF").arg(master.ip().to_string()).arg(master.port()).exec(&mut store)?;
         }
         lab.level()?;
@@ -154,6 +160,7 @@ impl Lab {
             if let Some(leader) = leader
                 && let Ok(status) = self.named(&leader)?.status()
                 && status["mesh"]["leader"] == *leader
+                && self.is_newest(&status)
             {
                 return Ok(status);
             }
@@ -161,15 +168,42 @@ impl Lab {
         bail!("no sidecar leads")
     }
 
+    /// Who has just begun to lead still reads what was agreed on.
+    fn is_newest(&self, status: &Value) -> bool {
+        let journal = status["journal"].as_array().into_iter().flatten();
+        let newest_ms = journal.filter_map(|line| line["at_ms"].as_u64()).max().unwrap_or_default();
+        self.newest_ms.fetch_max(newest_ms, Relaxed) <= newest_ms
+    }
+
+    pub fn leader(&self) -> Result<&Node> {
+        let leader = |status: Value| status["mesh"]["leader"].as_str().map(str::to_owned);
+        let leader = wait_for(SYNC_TIME_MAX, || Ok(self.status().ok().and_then(leader)))?;
+        self.named(&leader.with_context(|| format!("nobody leads\n{}", self.logs()))?)
+    }
+
     /// `segue upgrade …`, of whichever node can do it.
     pub fn told(&self, words: &[&str]) -> Result<String> {
+        let number = |status: &Value| status["transaction"]["id"].as_u64();
+        let before = self.status().ok().and_then(|status| number(&status));
         let mut said = String::new();
         let told = wait_for(SYNC_TIME_MAX, || {
             for node in &self.nodes {
                 match node.told(words) {
-                    Ok(told) => return Ok(Some(told)),
+                    Ok(told) => {
+                        self.is_newest(&node.status()?);
+                        return Ok(Some(told));
+                    }
                     Err(error) => said = format!("{}: {error:#}", node.id),
                 }
+            }
+            // What was not answered in time may have been agreed on: it is not taken twice.
+            let is_done = |status: &Value| match words.first() {
+                Some(&"start") => number(status) > before,
+                Some(&word) => is_obeyed(word, &status["transaction"]),
+                None => false,
+            };
+            if self.status().is_ok_and(|status| is_done(&status)) {
+                return Ok(Some(said.clone()));
             }
             std::thread::sleep(LOOK_PERIOD);
             Ok(None)
@@ -310,6 +344,18 @@ impl Node {
             address(&self.host, STORE_PORT).ip(),
             if way == Way::Inbound { LINK_PORT } else { STORE_PORT },
         )
+    }
+}
+
+/// Whether a command has nothing left to do.
+fn is_obeyed(command: &str, transaction: &Value) -> bool {
+    let is_in = |phases: &[&str]| transaction["phase"].as_str().is_some_and(|phase| phases.contains(&phase));
+    match command {
+        "pause" => transaction["paused"].is_object(),
+        "resume" => transaction["paused"].is_null(),
+        "rollback" => is_in(&["rolling-back", "rolled-back"]),
+        "finalize" => is_in(&["finalizing", "done"]),
+        _ => false,
     }
 }
 

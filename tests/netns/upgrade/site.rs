@@ -1,16 +1,16 @@
 //! A node's store, with what its host has for it.
 
 use std::{
-    fs::{self, Permissions},
+    fs,
     net::SocketAddr,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::fs::chown,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use redis::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use segue_bench::{
@@ -98,8 +98,7 @@ impl Site {
             // A store's program looks for its libraries beside itself.
             let program = path.join("bin").join(release);
             let server = Store::want(release)?.server;
-            fs::write(&program, format!("#!/bin/sh\nexec {server:?} \"$@\"\n"))?;
-            fs::set_permissions(&program, Permissions::from_mode(0o755))?;
+            write_program(&program, &format!("#!/bin/sh\nexec {server:?} \"$@\"\n"))?;
         }
         fs::write(path.join("options"), format!("--bind 0.0.0.0 --protected-mode no {}", plan.options))?;
         if plan.way == Way::Redirect {
@@ -153,6 +152,22 @@ impl Site {
         self.host.enter(|| client::connect(STORE_PORT))
     }
 
+    /// Once it listens: who starts it does not wait for that.
+    pub fn await_connection(&self) -> Result<Connection> {
+        let connected = wait_for(SYNC_TIME_MAX, || Ok(self.connect().ok()))?;
+        connected.with_context(|| format!("{} does not answer\n{}", self.host.ipv4(), self.log_tail()))
+    }
+
+    /// Until what it acknowledges is in its append-only file, if it runs: not before that is whole for the first
+    /// time since it got all from its master.
+    pub fn await_file(&self) -> Result<()> {
+        let is_whole = wait_for(SYNC_TIME_MAX, || {
+            let Ok(info) = self.info("persistence") else { return Ok(Some(())) };
+            Ok((!info.rewrites_aof()?).then_some(()))
+        })?;
+        is_whole.with_context(|| format!("{} writes its file for ever", self.host.ipv4()))
+    }
+
     pub fn info(&self, section: &str) -> Result<Info> {
         Info::ask(&mut self.connect()?, section)
     }
@@ -172,6 +187,14 @@ impl Drop for Site {
         // One that writes its append-only file anew would not end otherwise.
         self.kill();
     }
+}
+
+/// By another process: what this one still has open for writing, or a child that it forks meanwhile, can't be run.
+fn write_program(program: &Path, text: &str) -> Result<()> {
+    let script = "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"";
+    let written = Command::new("sh").args(["-c", script, "sh", text]).arg(program).output()?;
+    ensure!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    Ok(())
 }
 
 pub fn script() -> PathBuf {

@@ -55,7 +55,10 @@ impl<'a> Blow<'a> {
     pub fn strike(&self) -> Result<u64> {
         match self.fault {
             Fault::Coordinator | Fault::OwnSidecar => self.node.kill_sidecar()?,
-            Fault::Store => self.node.site()?.kill(),
+            Fault::Store => {
+                self.node.site()?.await_file()?;
+                self.node.site()?.kill();
+            }
             Fault::CutOff => self.lab.network.cut_off(&self.node.host)?,
             Fault::CutMesh => self.node.host.block(MESH_PORT)?,
         }
@@ -103,8 +106,9 @@ impl<'a> Blow<'a> {
             Ok(others().filter_map(leader).find(|leader| *leader != self.node.id))
         })?;
         leads.with_context(|| format!("nobody leads without {}\n{}", self.node.id, self.lab.logs()))?;
-        let alone = self.node.status()?;
-        ensure!(alone["mesh"]["leader"].is_null(), "{} is alone, and leads: {alone:#}", self.node.id);
+        let is_alone =
+            wait_for(LEAD_TIME_MAX, || Ok(self.node.status()?["mesh"]["leader"].is_null().then_some(())))?;
+        is_alone.with_context(|| format!("{} is alone, and leads\n{}", self.node.id, self.lab.logs()))?;
         let told = self.node.told(&["pause"]);
         ensure!(told.is_err(), "{} is alone, and takes a command: {told:?}", self.node.id);
         Ok(())

@@ -168,7 +168,8 @@ impl Trouble<'_> {
         if !not_tried.is_empty() {
             println!("faults that are not tried: {}", listed(&not_tried));
         }
-        ensure!(self.goes_up()?, "an upgrade without faults fails");
+        let up = wait_for(TRANSACTION_TIME_MAX, || Ok(self.goes_up()?.then_some(())))?;
+        up.context("an upgrade without faults fails")?;
         self.finalizes(last)?;
         self.gets_to("done")?;
         // A store may just have been started again.
@@ -248,8 +249,8 @@ impl Trouble<'_> {
 
     /// One sidecar stands still, so that what is asked of it is pending when the fault comes.
     fn finalizes(&mut self, case: Case) -> Result<()> {
-        let leader = self.lab.status()?["mesh"]["leader"].as_str().map(str::to_owned);
-        let still = self.lab.nodes.iter().rfind(|node| leader.as_deref() != Some(&*node.id));
+        let leader = &self.lab.leader()?.id;
+        let still = self.lab.nodes.iter().rfind(|node| node.id != *leader);
         let still = still.context("all lead")?;
         let frozen = Frozen::new(still)?;
         self.lab.told(&["finalize"])?;
@@ -259,7 +260,7 @@ impl Trouble<'_> {
         })?;
         is_asked.with_context(|| self.stuck(FINALIZE))?;
         self.say(&format!("{case} of {}", still.id));
-        let blow = Blow::new(case.fault, self.lab, &still.id, leader.as_deref())?;
+        let blow = Blow::new(case.fault, self.lab, &still.id, Some(leader))?;
         blow.strike()?;
         drop(frozen);
         blow.end(case.state).with_context(|| case.to_string())?;
