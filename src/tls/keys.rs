@@ -102,12 +102,15 @@ impl Keys {
             }
             AuthClients::No => WebPkiClientVerifier::no_client_auth(),
         };
-        let server = ServerConfig::builder_with_provider(provider.clone())
+        let mut server = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| key_error(error.to_string()))?
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain.clone(), private_key.clone_key())
             .map_err(|error| key_error(mismatch(&error)))?;
+        // A ticket would come when nothing is awaited, or before it: a store takes it for the beginning of an
+        // answer, and does nothing else until the end has come. Asked for its release, it would be silent.
+        server.send_tls13_tickets = 0;
         let client = client(provider, roots, settings.verify_name)
             .map_err(|error| ca_error(error.to_string()))?
             .with_client_auth_cert(chain, private_key)

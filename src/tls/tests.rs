@@ -1,5 +1,5 @@
 use std::{
-    fs,
+    fs, io,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -53,6 +53,22 @@ async fn one_who_says_nothing_is_given_up_in_time() {
     let (far, _silent) = pair().await;
     let error = handshake::connect(&keys, "127.0.0.1", far, limit).await.err().unwrap();
     assert_eq!(error.label(), Some("tls-timeout"));
+}
+
+#[tokio::test]
+async fn a_dialer_is_sent_nothing_that_it_did_not_ask_for() {
+    let authority = Authority::new("the lab").unwrap();
+    let keys = keys(&authority.issue("n1").unwrap(), AuthClients::Yes, false);
+    let (far, near) = pair().await;
+    let far = far.into_std().unwrap();
+    let watched = far.try_clone().unwrap();
+    let far = TcpStream::from_std(far).unwrap();
+    let (dialled, accepted) = tokio::join!(
+        handshake::connect(&keys, "127.0.0.1", far, LIMIT),
+        handshake::accept(&keys, near, LIMIT)
+    );
+    let _open = (dialled.unwrap(), accepted.unwrap());
+    assert_eq!(watched.peek(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
 }
 
 #[tokio::test]
