@@ -25,7 +25,7 @@ use crate::{
 /// After each key of a snapshot the master rests so long, so that much is written meanwhile.
 const SAVE_DELAY_US: u32 = 2000;
 const BETWEEN: Duration = Duration::from_millis(700);
-const MASTER: &[&str] =
+pub const MASTER: &[&str] =
     &["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0", "--repl-backlog-size", "64mb"];
 /// In the replica's log.
 const REDIS_SAID: &str = "initialize RDB channel";
@@ -36,11 +36,13 @@ fn start(mut plan: Plan<'_>) -> Result<Cluster> {
     plan.second_connection = "translate";
     plan.master_arguments = MASTER;
     let cluster = plan.start()?;
-    for server in [&cluster.master, &cluster.replica] {
-        let (setting, _) = of(server);
-        set(server, setting, "yes")?;
-    }
+    [&cluster.master, &cluster.replica].into_iter().try_for_each(set_apart)?;
     Ok(cluster)
+}
+
+/// The store would take the snapshot over a connection of its own.
+pub fn set_apart(server: &Server) -> Result<()> {
+    set(server, of(server).0, "yes")
 }
 
 /// A store's setting, and what its log says of a sync over two connections.
@@ -57,11 +59,14 @@ fn set(server: &Server, key: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// So many syncs over two connections has the replica made.
+/// How many syncs over two connections the replica has made.
+pub fn syncs_apart(replica: &Server) -> usize {
+    replica.log_text().matches(of(replica).1).count()
+}
+
 fn assert_syncs_apart(replica: &Server, count: usize) -> Result<()> {
-    let (_, said) = of(replica);
-    let log = replica.log_text();
-    ensure!(log.matches(said).count() == count, "not {count} syncs over two connections:\n{log}");
+    let made = syncs_apart(replica);
+    ensure!(made == count, "{made} syncs over two connections, not {count}:\n{}", replica.log_text());
     Ok(())
 }
 
@@ -152,9 +157,7 @@ fn many_sync_at_once(master: &str, replicas: &[&str]) -> Result<()> {
         .iter()
         .map(|name| Server::start(&Store::want(name)?, server::Options::new()))
         .collect::<Result<Vec<_>>>()?;
-    for server in replicas.iter().chain([&master]) {
-        set(server, of(server).0, "yes")?;
-    }
+    replicas.iter().chain([&master]).try_for_each(set_apart)?;
     data::fill_core(&mut master.client()?, 1)?;
     set(&master, "rdb-key-save-delay", &SAVE_DELAY_US.to_string())?;
     let (sidecar, port) = sidecar_of(&master, &replicas, "translate")?;

@@ -5,6 +5,7 @@
 
 mod aof;
 mod apart;
+mod apart_tls;
 mod bus;
 mod chains;
 mod cluster;

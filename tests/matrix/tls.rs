@@ -74,9 +74,19 @@ level = "trace"
 
 /// Both stores and the sidecar between them, all with certificates of one authority; not linked yet.
 fn cluster(authority: &Authority, master: &str, replica: &str) -> Result<Cluster> {
-    let master = TlsStore::start(master, &authority.issue("n1")?, &[])?;
-    let replica = TlsStore::start(replica, &authority.issue("n2")?, &[])?;
-    let (sidecar, link_port) = sidecar(master.tls_port, replica.tls_port, &authority.issue("segue")?, "")?;
+    cluster_with(authority, (master, &[]), (replica, &[]), "")
+}
+
+/// Likewise, with more words for each store's command line and more lines of config.
+pub fn cluster_with(
+    authority: &Authority,
+    (master, of_master): (&str, &[&str]),
+    (replica, of_replica): (&str, &[&str]),
+    more: &str,
+) -> Result<Cluster> {
+    let master = TlsStore::start(master, &authority.issue("n1")?, of_master)?;
+    let replica = TlsStore::start(replica, &authority.issue("n2")?, of_replica)?;
+    let (sidecar, link_port) = sidecar(master.tls_port, replica.tls_port, &authority.issue("segue")?, more)?;
     Ok(Cluster { master: master.server, sidecar, replica: replica.server, link_port })
 }
 
