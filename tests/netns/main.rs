@@ -3,6 +3,7 @@
 //! Needs root, `ip` and `nft`. Without them nothing is tested, and the tests say so; where `CI=true` that is
 //! a failure. Run one test alone with `cargo test --test netns <name>`.
 
+mod apart;
 mod cluster;
 mod etcd;
 mod failure;

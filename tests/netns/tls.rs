@@ -13,21 +13,22 @@ use segue_bench::{
 use crate::lab;
 
 /// Beside the plain port, which only the tests use.
-const TLS_PORT: u16 = 6380;
+pub const TLS_PORT: u16 = 6380;
 
 /// The stores run as a user of their own, who must read their keys.
-fn authority() -> Result<Authority> {
+pub fn authority() -> Result<Authority> {
     let authority = Authority::new("the lab")?;
     fs::set_permissions(authority.folder(), fs::Permissions::from_mode(0o755))?;
     Ok(authority)
 }
 
-fn store(host: &Host, release: &str, certificate: &Certificate) -> Result<Server> {
+pub fn store(host: &Host, release: &str, certificate: &Certificate, arguments: &[&str]) -> Result<Server> {
     let port = TLS_PORT.to_string();
     let files = certificate.store_arguments();
     let mut all = vec!["--bind", "0.0.0.0", "--protected-mode", "no", "--tls-port", &port];
     all.extend(["--tls-replication", "yes"]);
     all.extend(files.iter().map(String::as_str));
+    all.extend(arguments);
     let mut options = Options::new().arguments(&all);
     options.port = Some(lab::STORE_PORT);
     options.user = Some(lab::STORE_USER);
@@ -41,8 +42,8 @@ fn is_intercepted(mode: &str, at_master: bool) -> Result<()> {
     let [n1, n2] = &network.hosts[..] else { unreachable!("two hosts were asked for") };
     let (of_master, of_replica) = if at_master { (n1, n2) } else { (n2, n1) };
     let authority = authority()?;
-    let master = store(of_master, "redis-8.0", &authority.issue("master")?)?;
-    let replica = store(of_replica, "redis-6.0", &authority.issue("replica")?)?;
+    let master = store(of_master, "redis-8.0", &authority.issue("master")?, &[])?;
+    let replica = store(of_replica, "redis-6.0", &authority.issue("replica")?, &[])?;
     lab::fill(of_master, &master)?;
     let config = lab::config(mode, "open", &format!("{}:{TLS_PORT}", n2.ipv4()), "")
         .replace("store = \"127.0.0.1:6379\"", &format!("store = \"127.0.0.1:{TLS_PORT}\""));
