@@ -103,7 +103,7 @@ impl Hands {
             Do::Install(_) => self.run_once(&hooks.install, ground, performance).await,
             Do::Start => self.start_store(ground, performance).await,
             Do::CatchUp => self.catch_up(ground, performance).await,
-            Do::Notify(generation) => self.confirm(ground, *generation).await,
+            Do::Notify(generation) => self.confirm(ground, *generation, performance).await,
             Do::Finalize => self.finalize(ground).await,
         }
     }
@@ -202,7 +202,14 @@ impl Hands {
         Ok(())
     }
 
-    async fn confirm(&self, ground: &Ground, generation: Generation) -> Result<(), Stopped> {
+    async fn confirm(
+        &self,
+        ground: &Ground,
+        generation: Generation,
+        performance: &mut Performance<'_>,
+    ) -> Result<(), Stopped> {
+        // It may have gone down since it had all.
+        self.catch_up(ground, performance).await?;
         // What the relay goes by is asked anew, too.
         self.shared.ask_own_release().await;
         let seen = ground.driver.see().await?;

@@ -8,12 +8,17 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use segue_bench::child::wait_for;
 
-use super::super::lab::{Lab, MESH_PORT, Node};
+use super::{
+    super::lab::{Lab, MESH_PORT, Node, TRANSACTION_TIME_MAX},
+    asked,
+};
 
 const DOWN_TIME: Duration = Duration::from_secs(1);
 /// Longer than a word of a node is good.
 const CUT_OFF_TIME: Duration = Duration::from_secs(7);
 const LEAD_TIME_MAX: Duration = Duration::from_secs(60);
+/// At these the sidecar starts a store that is down.
+const STARTED: [&str; 6] = ["stop", "set-aside", "install", "start", "catch-up", "notify"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -74,8 +79,8 @@ impl<'a> Blow<'a> {
             }
             Fault::Store => {
                 sleep(DOWN_TIME);
-                let is_sidecars = ["stop", "set-aside", "install", "start", "catch-up"].contains(&state);
-                if is_sidecars { Ok(()) } else { self.start_store() }
+                // At the last of them it may just have been seen.
+                if STARTED.contains(&state) && state != "notify" { Ok(()) } else { self.start_store() }
             }
             Fault::CutOff => {
                 sleep(CUT_OFF_TIME);
@@ -86,6 +91,25 @@ impl<'a> Blow<'a> {
                 self.node.host.unblock()
             }
         }
+    }
+
+    /// The state was over before: a store that its sidecar does not have to start any more is started.
+    pub fn came_too_late(&self) -> Result<()> {
+        if self.fault != Fault::Store {
+            return Ok(());
+        }
+        let answers = wait_for(TRANSACTION_TIME_MAX, || {
+            if self.node.site()?.info("server").is_ok() {
+                return Ok(Some(()));
+            }
+            let Ok(status) = self.lab.status() else { return Ok(None) };
+            let mut asked = asked(&status).into_iter();
+            if asked.any(|asked| asked.node == self.node.id && STARTED.contains(&&*asked.step)) {
+                return Ok(None);
+            }
+            self.start_store().map(Some)
+        })?;
+        answers.with_context(|| format!("the store of {} stays down\n{}", self.node.id, self.lab.logs()))
     }
 
     /// As whatever looks after services there does.

@@ -240,6 +240,7 @@ impl Trouble<'_> {
         if had_ended(asked, struck_at_ms, &status) {
             self.misses += 1;
             self.say("… which had ended by then");
+            blow.came_too_late().with_context(|| case.to_string())?;
             ensure!(self.misses <= MISSES_MAX, "these always come too late: {}", listed(&self.left));
             return Ok(false);
         }
